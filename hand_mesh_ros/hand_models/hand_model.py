@@ -1,0 +1,186 @@
+"""A hand that can be shaped and posed: template, shape basis, skeleton, skinning (numpy).
+
+Linear blend skinning as in MANO (Romero et al. 2017, eqs. 2 to 5), with the wrist joint at the
+origin. All rotations are about axes of the model frame: fingers -x, palm -y, thumb +z for a right hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from hand_mesh_ros.conventions import JOINT_PARENTS, Side, mirror_points
+
+NUM_SHAPE = 10
+NUM_POSE = 48
+
+
+@dataclass(frozen=True)
+class KeypointRegressor:
+    """21 points, each rigid in the frame of one joint, moving linearly with shape."""
+
+    joint: np.ndarray
+    """(21,) int, joint whose frame carries the keypoint."""
+    offset_m: np.ndarray
+    """(21, 3) m, from that joint at rest, model axes."""
+    offset_dirs_m: np.ndarray
+    """(21, 3, 10) m per unit of shape."""
+
+
+@dataclass(frozen=True)
+class PosedHand:
+    """A hand model's output; m, model axes turned by the global rotation, wrist at the origin."""
+
+    vertices_m: np.ndarray
+    """(V, 3)"""
+    joints_m: np.ndarray
+    """(16, 3) MANO order."""
+    R_joints: np.ndarray
+    """(16, 3, 3) rotation of each joint's frame from rest."""
+
+
+@dataclass(frozen=True, eq=False)
+class HandModel:
+    """Template, shape basis and skeleton of one hand; m, model frame."""
+
+    name: str
+    side: Side
+    template_m: np.ndarray
+    """(V, 3)"""
+    faces: np.ndarray
+    """(F, 3) int32, counter-clockwise seen from outside."""
+    shape_dirs_m: np.ndarray
+    """(V, 3, 10) m per unit of shape."""
+    joint_regressor: np.ndarray
+    """(16, V) rows sum to 1."""
+    skinning_weights: np.ndarray
+    """(V, 16) rows sum to 1."""
+    keypoint_regressors: dict[str, KeypointRegressor]
+    """"anatomical" (MANO/FreiHAND definition) and "detector" (what a landmark detector marks)."""
+    pose_dirs_m: np.ndarray | None = None
+    """(V, 3, 135) pose blend shapes over vec(R_1..R_15 - I), or None."""
+    pose_mean: np.ndarray | None = None
+    """(45,) rad added to the finger pose (MANO's hands_mean), or None."""
+
+    @cached_property
+    def joint_template_m(self) -> np.ndarray:
+        """(16, 3) joints of the template, m."""
+        return self.joint_regressor @ self.template_m
+
+    @cached_property
+    def joint_dirs_m(self) -> np.ndarray:
+        """(16, 3, 10) joints' shape basis, m."""
+        return np.einsum("jv,vcs->jcs", self.joint_regressor, self.shape_dirs_m)
+
+    @cached_property
+    def vertex_region(self) -> np.ndarray:
+        """(V,) uint8 region by the finger that owns the largest skinning weight: 0 palm, 1 thumb .. 5 little."""
+        region_of_joint = np.array([0, 2, 2, 2, 3, 3, 3, 5, 5, 5, 4, 4, 4, 1, 1, 1], np.uint8)
+        by_region = np.stack(
+            [self.skinning_weights[:, region_of_joint == r].sum(1) for r in range(6)], axis=1
+        )
+        return by_region.argmax(1).astype(np.uint8)
+
+    def joints_at_rest(self, shape: np.ndarray) -> np.ndarray:
+        """(16, 3) m, joints of a shaped hand at zero pose, wrist at the origin."""
+        joints = self.joint_template_m + self.joint_dirs_m @ shape
+        return joints - joints[0]
+
+    def pose_hand(self, pose: np.ndarray, shape: np.ndarray) -> PosedHand:
+        """Shape, then pose the hand.
+
+        Args:
+            pose: (48,) axis-angle, rad, MANO joint order; the first three turn the whole hand.
+            shape: (10,)
+        """
+        local = rotation_from_axis_angle(self.full_pose(pose).reshape(16, 3))  # (16, 3, 3)
+        rest_joints = self.joint_template_m + self.joint_dirs_m @ shape
+        vertices = self.template_m + self.shape_dirs_m @ shape - rest_joints[0]
+        rest_joints = rest_joints - rest_joints[0]
+        if self.pose_dirs_m is not None:
+            vertices = vertices + self.pose_dirs_m @ (local[1:] - np.eye(3)).reshape(-1)
+        R, joints = forward_kinematics(local, rest_joints)
+        # One affine map a joint, rest to posed; blended per vertex.
+        t = joints - np.einsum("jab,jb->ja", R, rest_joints)  # (16, 3)
+        A = np.concatenate([R, t[:, :, None]], axis=2).reshape(16, 12)
+        blended = (self.skinning_weights @ A).reshape(-1, 3, 4)  # (V, 3, 4)
+        posed = np.einsum("vab,vb->va", blended[:, :, :3], vertices) + blended[:, :, 3]
+        return PosedHand(vertices_m=posed, joints_m=joints, R_joints=R)
+
+    def full_pose(self, pose: np.ndarray) -> np.ndarray:
+        """(48,) pose with the model's mean finger pose added."""
+        if self.pose_mean is None:
+            return pose
+        return pose + np.concatenate([np.zeros(3), self.pose_mean])
+
+    def keypoints(self, hand: PosedHand, shape: np.ndarray, regressor: str) -> np.ndarray:
+        """(21, 3) m keypoints of a posed hand, by the regressor of that name."""
+        which = self.keypoint_regressors[regressor]
+        offset = which.offset_m + which.offset_dirs_m @ shape
+        return hand.joints_m[which.joint] + np.einsum("kab,kb->ka", hand.R_joints[which.joint], offset)
+
+    def mirrored(self) -> HandModel:
+        """The other hand: mirrored at x = 0, faces turned so that they still look outwards."""
+        flip = np.array([-1.0, 1.0, 1.0])
+        pose_dirs = self.pose_dirs_m
+        if pose_dirs is not None:
+            # A mirrored rotation is M R M, so each of its nine entries may change sign as well.
+            signs = np.tile((flip[:, None] * flip).reshape(-1), 15)
+            pose_dirs = pose_dirs * flip[:, None] * signs
+        mean = self.pose_mean
+        return replace(
+            self,
+            side=self.side.opposite,
+            template_m=mirror_points(self.template_m),
+            faces=np.ascontiguousarray(self.faces[:, ::-1]),
+            shape_dirs_m=self.shape_dirs_m * flip[:, None],
+            pose_dirs_m=pose_dirs,
+            pose_mean=None if mean is None else mean * np.tile([1.0, -1.0, -1.0], 15),
+            keypoint_regressors={
+                name: KeypointRegressor(
+                    joint=r.joint,
+                    offset_m=mirror_points(r.offset_m),
+                    offset_dirs_m=r.offset_dirs_m * flip[:, None],
+                )
+                for name, r in self.keypoint_regressors.items()
+            },
+        )
+
+
+def forward_kinematics(local: np.ndarray, rest_joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Chain local rotations down the skeleton.
+
+    Args:
+        local: (16, 3, 3) rotation of each joint relative to its parent.
+        rest_joints: (16, 3) m.
+
+    Returns:
+        (16, 3, 3) rotation of each joint's frame, and (16, 3) posed joints, m.
+    """
+    R, joints = np.empty_like(local), np.empty_like(rest_joints)
+    R[0], joints[0] = local[0], rest_joints[0]
+    # The five fingers are alike: each level of the tree is done for all of them at once.
+    for level in range(1, 4):
+        child = _LEVELS[level]
+        parent = _PARENTS[child]
+        R[child] = R[parent] @ local[child]
+        bone = rest_joints[child] - rest_joints[parent]
+        joints[child] = joints[parent] + np.einsum("jab,jb->ja", R[parent], bone)
+    return R, joints
+
+
+def rotation_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
+    """(..., 3) rad to (..., 3, 3) by Rodrigues' formula."""
+    angle = np.linalg.norm(axis_angle, axis=-1)[..., None]
+    axis = axis_angle / np.maximum(angle, 1e-12)
+    x, y, z = np.moveaxis(axis, -1, 0)
+    zero = np.zeros_like(x)
+    K = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*axis.shape[:-1], 3, 3)
+    s, c = np.sin(angle)[..., None], np.cos(angle)[..., None]
+    return np.eye(3) + s * K + (1.0 - c) * (K @ K)
+
+
+_PARENTS = np.array(JOINT_PARENTS)
+_LEVELS = [np.array([0]), *(np.array([1, 4, 7, 10, 13]) + level for level in range(3))]
