@@ -6,12 +6,13 @@ origin. All rotations are about axes of the model frame: fingers -x, palm -y, th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from hand_mesh_ros.conventions import JOINT_PARENTS, Side, mirror_points
+from hand_mesh_ros.conventions import FINGER_JOINTS, FINGERS, JOINT_PARENTS, Side, mirror_points
 
 NUM_SHAPE = 10
 NUM_POSE = 48
@@ -59,6 +60,8 @@ class HandModel:
     """(V, 16) rows sum to 1."""
     keypoint_regressors: dict[str, KeypointRegressor]
     """"anatomical" (MANO/FreiHAND definition) and "detector" (what a landmark detector marks)."""
+    flexion_axes: np.ndarray
+    """(16, 3) unit, model frame: what each joint bends about, positive towards the palm."""
     pose_dirs_m: np.ndarray | None = None
     """(V, 3, 135) pose blend shapes over vec(R_1..R_15 - I), or None."""
     pose_mean: np.ndarray | None = None
@@ -87,6 +90,22 @@ class HandModel:
         """(16, 3) m, joints of a shaped hand at zero pose, wrist at the origin."""
         joints = self.joint_template_m + self.joint_dirs_m @ shape
         return joints - joints[0]
+
+    def keypoints_at_rest(self, regressor: str) -> np.ndarray:
+        """(21, 3) m keypoints of the template, wrist joint at the origin."""
+        which = self.keypoint_regressors[regressor]
+        return (self.joint_template_m - self.joint_template_m[0])[which.joint] + which.offset_m
+
+    def hand_length_m(self, shape: np.ndarray) -> float:
+        """Length of the flat hand, wrist joint to middle fingertip along the bones."""
+        return float(np.linalg.norm(self.middle_chain(shape), axis=1).sum())
+
+    def middle_chain(self, shape: np.ndarray) -> np.ndarray:
+        """(4, 3) m bones of the middle finger's chain at rest, wrist to tip."""
+        tip = self.keypoint_regressors["anatomical"]
+        joints = self.joints_at_rest(shape)[[0, *FINGER_JOINTS["middle"]]]
+        end = joints[-1] + tip.offset_m[12] + tip.offset_dirs_m[12] @ shape
+        return np.diff(np.concatenate([joints, end[None]]), axis=0)
 
     def pose_hand(self, pose: np.ndarray, shape: np.ndarray) -> PosedHand:
         """Shape, then pose the hand.
@@ -119,7 +138,9 @@ class HandModel:
         """(21, 3) m keypoints of a posed hand, by the regressor of that name."""
         which = self.keypoint_regressors[regressor]
         offset = which.offset_m + which.offset_dirs_m @ shape
-        return hand.joints_m[which.joint] + np.einsum("kab,kb->ka", hand.R_joints[which.joint], offset)
+        return hand.joints_m[which.joint] + np.einsum(
+            "kab,kb->ka", hand.R_joints[which.joint], offset
+        )
 
     def mirrored(self) -> HandModel:
         """The other hand: mirrored at x = 0, faces turned so that they still look outwards."""
@@ -136,6 +157,8 @@ class HandModel:
             template_m=mirror_points(self.template_m),
             faces=np.ascontiguousarray(self.faces[:, ::-1]),
             shape_dirs_m=self.shape_dirs_m * flip[:, None],
+            # A rotation axis is a pseudovector: the mirror turns it the other way.
+            flexion_axes=-mirror_points(self.flexion_axes),
             pose_dirs_m=pose_dirs,
             pose_mean=None if mean is None else mean * np.tile([1.0, -1.0, -1.0], 15),
             keypoint_regressors={
@@ -184,3 +207,29 @@ def rotation_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
 
 _PARENTS = np.array(JOINT_PARENTS)
 _LEVELS = [np.array([0]), *(np.array([1, 4, 7, 10, 13]) + level for level in range(3))]
+
+
+def skeleton_keypoints(
+    template_m: np.ndarray,
+    shape_dirs_m: np.ndarray,
+    joint_regressor: np.ndarray,
+    tip_vertices: Sequence[int],
+) -> KeypointRegressor:
+    """The anatomical keypoints: the 16 joints, and a vertex of the skin at each fingertip.
+
+    Args:
+        template_m: (V, 3) m.
+        shape_dirs_m: (V, 3, S) m.
+        joint_regressor: (16, V).
+        tip_vertices: five, thumb to little.
+    """
+    joint = np.array([0])
+    offset = np.zeros((21, 3))
+    offset_dirs = np.zeros((21, 3, shape_dirs_m.shape[2]))
+    for k, (finger, tip) in enumerate(zip(FINGERS, tip_vertices, strict=True)):
+        last = FINGER_JOINTS[finger][-1]
+        joint = np.concatenate([joint, FINGER_JOINTS[finger], [last]])
+        offset[4 * k + 4] = template_m[tip] - joint_regressor[last] @ template_m
+        from_joint = shape_dirs_m[tip] - np.einsum("v,vcs->cs", joint_regressor[last], shape_dirs_m)
+        offset_dirs[4 * k + 4] = from_joint
+    return KeypointRegressor(joint=joint, offset_m=offset, offset_dirs_m=offset_dirs)
