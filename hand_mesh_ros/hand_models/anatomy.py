@@ -1,19 +1,20 @@
 """The hand's degrees of freedom by their clinical names: axes, zero, limits, and what is usual.
 
-Flexion is positive towards the palm and zero where the two bones are in line. Abduction is positive
-away from the middle finger (the middle finger: towards the thumb) and zero in the model's rest pose, as
-are the three angles of the thumb's saddle joint. Ranges: Kapandji, The Physiology of the Joints, vol. 1
-(rounded outwards by a few degrees, since hand models are not anatomy).
+Flexion is positive towards the palm and zero where the two bones are in line. Abduction is
+positive away from the middle finger (the middle finger: towards the thumb) and zero in the model's rest pose,
+as are the three angles of the thumb's saddle joint. Ranges: Kapandji, The Physiology of the Joints,
+vol. 1 (rounded outwards by a few degrees, since hand models are not anatomy).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from hand_mesh_ros.conventions import FINGER_JOINTS, FINGERS, JOINT_PARENTS
-from hand_mesh_ros.hand_models.hand_model import HandModel, rotation_from_axis_angle
+from hand_mesh_ros.hand_models.hand_model import HandModel
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,22 @@ class Anatomy:
 
     def rotation_stack(self, angles_rad: np.ndarray) -> np.ndarray:
         """(16, 3, 3, 3) the up to three rotations of each joint, outermost first."""
-        stack = np.tile(np.eye(3), (16, 3, 1, 1))
-        turn = (angles_rad - self.rest_rad)[:, None] * self.axis
-        stack[self.joint, self.slot] = rotation_from_axis_angle(turn)
+        turn = angles_rad - self.rest_rad
+        sine, versine = np.sin(turn)[:, None, None], (1.0 - np.cos(turn))[:, None, None]
+        stack = _IDENTITIES.copy()
+        stack[self.joint, self.slot] += sine * self._cross + versine * self._cross_squared
         return stack
+
+    @cached_property
+    def _cross(self) -> np.ndarray:
+        """(D, 3, 3) cross product matrices of the axes: Rodrigues' formula without the angles."""
+        x, y, z = self.axis.T
+        zero = np.zeros_like(x)
+        return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
+
+    @cached_property
+    def _cross_squared(self) -> np.ndarray:
+        return self._cross @ self._cross
 
     def pose(self, angles_rad: np.ndarray, R_global: np.ndarray) -> np.ndarray:
         """(48,) axis-angle pose from (D,) angles and the (3, 3) rotation of the whole hand."""
@@ -145,9 +158,9 @@ def _signed_angle(a: np.ndarray, b: np.ndarray, axis: np.ndarray) -> float:
 
 
 def axis_angle_from_rotation(R: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) to (..., 3) rad with angles of 0 to pi, through quaternions (stable everywhere)."""
+    """(..., 3, 3) to (..., 3) rad, angles of 0 to pi; through quaternions, so stable everywhere."""
     m = R.reshape(-1, 3, 3)
-    # The four squared components of the quaternion w x y z, times four; the largest one is safe to divide by.
+    # Four times the squares of the quaternion's w x y z; the largest is safe to divide by.
     diagonal = np.stack([m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]], axis=1)
     trace = diagonal.sum(1, keepdims=True)
     squares = np.concatenate([1 + trace, 1 - trace + 2 * diagonal], axis=1)
@@ -171,7 +184,9 @@ def axis_angle_from_rotation(R: np.ndarray) -> np.ndarray:
     return (factor * q[:, 1:]).reshape(*R.shape[:-2], 3)
 
 
-# moves[j, d]: does an angle at joint d move what joint j carries?
+_IDENTITIES = np.tile(np.eye(3), (16, 3, 1, 1))
+
+# ANCESTOR[j, a]: does joint a carry joint j (or is it j)?
 ANCESTOR = np.zeros((16, 16), bool)
 for _joint in range(16):
     _up = _joint

@@ -79,7 +79,7 @@ class HandModel:
 
     @cached_property
     def vertex_region(self) -> np.ndarray:
-        """(V,) uint8 region by the finger that owns the largest skinning weight: 0 palm, 1 thumb .. 5 little."""
+        """(V,) uint8 region by largest skinning weight: 0 palm, 1 thumb .. 5 little."""
         region_of_joint = np.array([0, 2, 2, 2, 3, 3, 3, 5, 5, 5, 4, 4, 4, 1, 1, 1], np.uint8)
         by_region = np.stack(
             [self.skinning_weights[:, region_of_joint == r].sum(1) for r in range(6)], axis=1
@@ -196,13 +196,14 @@ def forward_kinematics(local: np.ndarray, rest_joints: np.ndarray) -> tuple[np.n
 
 def rotation_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
     """(..., 3) rad to (..., 3, 3) by Rodrigues' formula."""
-    angle = np.linalg.norm(axis_angle, axis=-1)[..., None]
-    axis = axis_angle / np.maximum(angle, 1e-12)
-    x, y, z = np.moveaxis(axis, -1, 0)
-    zero = np.zeros_like(x)
-    K = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*axis.shape[:-1], 3, 3)
-    s, c = np.sin(angle)[..., None], np.cos(angle)[..., None]
-    return np.eye(3) + s * K + (1.0 - c) * (K @ K)
+    angle = np.sqrt((axis_angle * axis_angle).sum(axis=-1))[..., None, None]
+    x, y, z = axis_angle[..., 0], axis_angle[..., 1], axis_angle[..., 2]
+    K = np.zeros((*axis_angle.shape, 3))
+    K[..., 0, 1], K[..., 0, 2], K[..., 1, 2] = -z, y, -x
+    K[..., 1, 0], K[..., 2, 0], K[..., 2, 1] = z, -y, x
+    angle = np.maximum(angle, 1e-12)
+    half = np.sin(0.5 * angle) / angle
+    return np.eye(3) + np.sin(angle) / angle * K + 2.0 * half * half * (K @ K)
 
 
 _PARENTS = np.array(JOINT_PARENTS)

@@ -1,0 +1,93 @@
+"""Keypoints of a hand from its joint angles and shape, with their derivatives (numpy).
+
+The 21 keypoints are rigid on the skeleton, so neither vertices nor skinning are needed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hand_mesh_ros.conventions import JOINT_PARENTS
+from hand_mesh_ros.hand_models.anatomy import ANCESTOR, Anatomy
+from hand_mesh_ros.hand_models.hand_model import HandModel
+
+_PARENTS = np.array(JOINT_PARENTS)
+_LEVELS = [np.array([1, 4, 7, 10, 13]) + level for level in range(3)]
+
+
+@dataclass(frozen=True)
+class PosedKeypoints:
+    """Keypoints about the wrist, turned by the whole hand's rotation, and how they change."""
+
+    keypoints_m: np.ndarray
+    """(21, 3) m"""
+    d_angles: np.ndarray
+    """(21, 3, D) m/rad"""
+    d_shape: np.ndarray
+    """(21, 3, S) m per unit"""
+
+
+class HandKinematics:
+    """Forward kinematics of one right hand model's keypoints, analytic Jacobian included."""
+
+    def __init__(self, model: HandModel, anatomy: Anatomy, regressor: str) -> None:
+        which = model.keypoint_regressors[regressor]
+        self._anatomy = anatomy
+        self._joint_of_keypoint = which.joint
+        self._offset_m, self._offset_dirs_m = which.offset_m, which.offset_dirs_m
+        # Joint to joint, so that the chain only rotates and adds.
+        self._bone_m = model.joint_template_m - model.joint_template_m[_PARENTS]
+        self._bone_dirs_m = model.joint_dirs_m - model.joint_dirs_m[_PARENTS]
+        self._bone_m[0], self._bone_dirs_m[0] = 0.0, 0.0
+        self._moves = ANCESTOR[which.joint][:, None, anatomy.joint]  # (21, 1, D)
+
+    def pose(self, angles_rad: np.ndarray, R: np.ndarray, shape: np.ndarray) -> PosedKeypoints:
+        """Pose the keypoints.
+
+        Args:
+            angles_rad: (D,)
+            R: (3, 3) rotation of the whole hand.
+            shape: (S,)
+        """
+        # Letters: J 16 joints, K 21 keypoints, D angles, S shape, E = 1 + S (position and derivatives).
+        stack = self._anatomy.rotation_stack(angles_rad)  # (J, 3 slots, 3, 3)
+        outer = np.matmul(stack[:, 0], stack[:, 1])
+        local = np.matmul(outer, stack[:, 2])
+        local[0] = R
+        bones = self._with_derivatives(self._bone_m, self._bone_dirs_m, shape)  # (J, 3, E)
+        R_parent, R_joint = np.zeros((16, 3, 3)), np.empty((16, 3, 3))
+        position = np.zeros_like(bones)
+        R_joint[0] = R
+        for level in _LEVELS:
+            parent = _PARENTS[level]
+            R_parent[level] = R_joint[parent]
+            R_joint[level] = np.matmul(R_parent[level], local[level])
+            position[level] = position[parent] + np.matmul(R_parent[level], bones[level])
+        offsets = self._with_derivatives(self._offset_m, self._offset_dirs_m, shape)  # (K, 3, E)
+        joint = self._joint_of_keypoint
+        keypoints = position[joint] + np.matmul(R_joint[joint], offsets)  # (K, 3, E)
+        # An angle turns all beyond its joint about its own axis, seen from the camera.
+        before = np.empty_like(stack)
+        before[:, 0], before[:, 1] = R_parent, np.matmul(R_parent, stack[:, 0])
+        before[:, 2] = np.matmul(R_parent, outer)
+        at, slot = self._anatomy.joint, self._anatomy.slot
+        axis = np.matmul(before[at, slot], self._anatomy.axis[:, :, None])[..., 0]  # (D, 3)
+        arm = keypoints[:, :, None, 0] - position[at, :, 0].T  # (K, 3, D)
+        x, y, z = axis.T
+        d_angles = np.empty_like(arm)
+        d_angles[:, 0] = y * arm[:, 2] - z * arm[:, 1]
+        d_angles[:, 1] = z * arm[:, 0] - x * arm[:, 2]
+        d_angles[:, 2] = x * arm[:, 1] - y * arm[:, 0]
+        d_angles *= self._moves
+        return PosedKeypoints(
+            keypoints_m=keypoints[:, :, 0],
+            d_angles=d_angles,
+            d_shape=keypoints[:, :, 1:],
+        )
+
+    @staticmethod
+    def _with_derivatives(mean: np.ndarray, dirs: np.ndarray, shape: np.ndarray) -> np.ndarray:
+        """(N, 3, 1 + S): the shaped points, then their derivatives by shape."""
+        return np.concatenate([(mean + dirs @ shape)[:, :, None], dirs], axis=2)

@@ -1,0 +1,297 @@
+"""The default reconstruction: pose and shape of the hand model fitted to a detector's landmarks.
+
+Levenberg-Marquardt over the wrist's position, the whole hand's rotation, 21 joint angles and 10 shape
+coefficients. Data: the 21 landmarks as rays (so lens and cropping don't matter) and, weakly, the
+detector's own relative 3D. Priors: joint limits, usual angles, usual shapes, DIP following PIP. A track
+starts from its last frame. Left hands are fitted as right ones in a mirror.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hand_mesh_ros.conventions import (
+    Side,
+    mirror_axis_angle,
+    mirror_points,
+    mirror_rotation,
+)
+from hand_mesh_ros.hand_models.anatomy import DIP_PER_PIP, DIP_PER_PIP_STD_DEG, Anatomy
+from hand_mesh_ros.hand_models.hand_model import HandModel, rotation_from_axis_angle
+from hand_mesh_ros.reconstruction.kinematics import HandKinematics
+from hand_mesh_ros.types import Detection, Frame, Reconstruction, Track
+
+
+@dataclass(frozen=True)
+class LandmarkFitConfig:
+    """How much each kind of evidence counts, and when to stop."""
+
+    landmark_stddev: float = 0.02
+    """Expected error of a landmark, as a share of the hand's size in the image."""
+    relative_stddev_m: float = 0.025
+    """Expected error of the detector's relative 3D landmarks, each axis, m."""
+    limit_stddev_rad: float = 0.05
+    """How far joint limits give."""
+    length_stddev_m: float = 0.0005
+    """How exactly a known hand length is kept."""
+    max_iterations: int = 12
+    step_tolerance: float = 5e-3
+    """Stop when no angle, rad, and no relative distance changes by more than this."""
+    cauchy: float = 2.5
+    """Landmarks farther off than this many standard deviations lose their pull."""
+
+
+PALM_KEYPOINTS = np.array([0, 1, 5, 9, 13, 17])
+MIN_LANDMARKS = 6
+
+
+@dataclass
+class _State:
+    """The unknowns of one hand, in the frame of the (mirrored) camera."""
+
+    t_m: np.ndarray
+    R: np.ndarray
+    angles_rad: np.ndarray
+    shape: np.ndarray
+
+    def moved(self, step: np.ndarray) -> _State:
+        num_angles = len(self.angles_rad)
+        return _State(
+            t_m=self.t_m + step[:3],
+            R=rotation_from_axis_angle(step[3:6]) @ self.R,
+            angles_rad=self.angles_rad + step[6 : 6 + num_angles],
+            shape=self.shape + step[6 + num_angles :],
+        )
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What one detection says, as the fit needs it."""
+
+    rays: np.ndarray
+    """(21, 2) undistorted x/z, y/z."""
+    ray_stddev: float
+    relative_m: np.ndarray | None
+    """(21, 3) m about its mean, camera axes."""
+
+
+class LandmarkFit:
+    """Fits a hand model to each track's landmarks."""
+
+    name = "landmark_fit"
+
+    def __init__(
+        self,
+        model: HandModel,
+        *,
+        known_hand_length_m: float | None = None,
+        config: LandmarkFitConfig | None = None,
+    ) -> None:
+        """Prepare the fit of a right hand model; `known_hand_length_m` fixes its size."""
+        self.config = config or LandmarkFitConfig()
+        self.hand_model = model
+        self.known_hand_length_m = known_hand_length_m
+        self.anatomy = Anatomy.of(model)
+        self._mirrored_model = model.mirrored()
+        self._kinematics = HandKinematics(model, self.anatomy, "detector")
+        num_shape = model.shape_dirs_m.shape[2]
+        self._prior_rows, self._prior_target = _usual(self.anatomy, num_shape)
+        self._last: dict[int, _State] = {}
+
+    def reset(self) -> None:
+        """Forget all tracks."""
+        self._last.clear()
+
+    def reconstruct(self, frame: Frame, tracks: list[Track]) -> list[Reconstruction | None]:
+        """Fit each track's hand; None where fewer than six landmarks are usable."""
+        states: dict[int, _State] = {}
+        results: list[Reconstruction | None] = []
+        for track in tracks:
+            evidence = self._evidence(frame, track)
+            last = None if track.is_new else self._last.get(track.track_id)
+            state = None if evidence is None else self._fit(evidence, last)
+            if state is not None:
+                states[track.track_id] = state
+            results.append(None if state is None else self._reconstruction(state, track.side))
+        self._last = states
+        return results
+
+    def _evidence(self, frame: Frame, track: Track) -> _Evidence | None:
+        detection: Detection = track.detection
+        rays = frame.camera.rays(detection.keypoints_px)
+        usable = np.isfinite(rays).all(axis=1)
+        if usable.sum() < MIN_LANDMARKS:
+            return None
+        relative = detection.keypoints_rel_m
+        if relative is not None:
+            # The detector looks along the hand's own line of sight, not the camera's axis.
+            relative = (relative - relative.mean(0)) @ _look_at(rays[usable].mean(0)).T
+        if track.side is Side.LEFT:
+            rays = rays * [-1.0, 1.0]
+            relative = None if relative is None else mirror_points(relative)
+        extent = np.ptp(rays[usable], axis=0).max()
+        return _Evidence(rays, max(self.config.landmark_stddev * extent, 1e-6), relative)
+
+    def _fit(self, evidence: _Evidence, last: _State | None) -> _State | None:
+        state = last or self._start(evidence)
+        damping = 1e-3
+        normal, gradient, cost = self._linearise(state, evidence)
+        for _ in range(self.config.max_iterations):
+            damped = normal + damping * np.diag(np.diag(normal))
+            step = -np.linalg.solve(damped, gradient)
+            moved = state.moved(step)
+            candidate = self._linearise(moved, evidence)
+            if candidate[2] < cost:
+                state, (normal, gradient, cost) = moved, candidate
+                damping = max(0.2 * damping, 1e-6)
+                relative = np.abs(step) / np.concatenate(
+                    [[state.t_m[2]] * 3, np.ones(len(step) - 3)]
+                )
+                if relative.max() < self.config.step_tolerance:
+                    break
+            else:
+                damping *= 10.0
+                if damping > 1e4:
+                    break
+        return state if np.isfinite(cost) and state.t_m[2] > 0 else None
+
+    def _start(self, evidence: _Evidence) -> _State:
+        """Rotation by the palm's relative 3D, then position by its size in the image."""
+        angles, shape = self.anatomy.mean_rad, np.zeros(self.hand_model.shape_dirs_m.shape[2])
+        rest = self._kinematics.pose(angles, np.eye(3), shape).keypoints_m
+        R = np.eye(3)
+        if evidence.relative_m is not None:
+            R = _rotation_between(rest[PALM_KEYPOINTS], evidence.relative_m[PALM_KEYPOINTS])
+        posed = rest @ R.T
+        usable = np.isfinite(evidence.rays).all(axis=1)
+        rays, posed = evidence.rays[usable], posed[usable]
+        z = np.sqrt(posed[:, :2].var(0).sum() / max(rays.var(0).sum(), 1e-12))
+        t = z * np.append(rays.mean(0), 1.0) - posed.mean(0)
+        t[2] = max(t[2], 0.05)
+        return _State(t, R, angles.copy(), shape)
+
+    def _linearise(
+        self, state: _State, evidence: _Evidence
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """Normal matrix, gradient and cost of all residuals at a state."""
+        # Letters: K 21 keypoints, P = 3 + 3 + D + S unknowns.
+        config = self.config
+        posed = self._kinematics.pose(state.angles_rad, state.R, state.shape)
+        local = posed.keypoints_m
+        num_angles, num = len(state.angles_rad), 6 + len(state.angles_rad) + len(state.shape)
+        J = np.zeros((21, 3, num))  # keypoints in the camera frame, by all unknowns
+        J[:, [0, 1, 2], [0, 1, 2]] = 1.0
+        # d(rotation vector x point) / d(rotation vector)
+        J[:, 0, 4], J[:, 0, 5] = local[:, 2], -local[:, 1]
+        J[:, 1, 3], J[:, 1, 5] = -local[:, 2], local[:, 0]
+        J[:, 2, 3], J[:, 2, 4] = local[:, 1], -local[:, 0]
+        J[:, :, 6 : 6 + num_angles] = posed.d_angles
+        J[:, :, 6 + num_angles :] = posed.d_shape
+        X = local + state.t_m
+        if X[:, 2].min() < 0.02:
+            return np.eye(num), np.zeros(num), np.inf
+
+        inverse_z = 1.0 / X[:, 2:]
+        seen = X[:, :2] * inverse_z
+        residual = (seen - evidence.rays) / evidence.ray_stddev  # (K, 2)
+        usable = np.isfinite(residual).all(axis=1)
+        residual[~usable] = 0.0
+        J_ray = (J[:, :2] - seen[:, :, None] * J[:, 2:]) * (inverse_z / evidence.ray_stddev)[
+            :, :, None
+        ]
+        # Cauchy weights: a landmark on the wrong finger stops pulling.
+        squared = (residual**2).sum(1) / config.cauchy**2
+        weight = np.where(usable, 1.0 / (1.0 + squared), 0.0)
+        cost = float(config.cauchy**2 * np.log1p(squared).sum())
+        JW = (J_ray * weight[:, None, None]).reshape(-1, num)  # (2 K, P)
+        normal = JW.T @ J_ray.reshape(-1, num)
+        gradient = JW.T @ residual.reshape(-1)
+
+        rows, values = self._prior_residuals(state)
+        if evidence.relative_m is not None:
+            centred = local - local.mean(0)
+            relative = evidence.relative_m
+            # The detector's own scale is a guess; ours is taken.
+            scale = (centred * relative).sum() / max((relative * relative).sum(), 1e-12)
+            difference = (centred - scale * relative) / config.relative_stddev_m
+            J_rel = (J - J.mean(0)).reshape(-1, num) / config.relative_stddev_m
+            normal += J_rel.T @ J_rel
+            gradient += J_rel.T @ difference.reshape(-1)
+            cost += float((difference**2).sum())
+        normal[6:, 6:] += rows.T @ rows
+        gradient[6:] += rows.T @ values
+        return normal, gradient, cost + float(values @ values)
+
+    def _prior_residuals(self, state: _State) -> tuple[np.ndarray, np.ndarray]:
+        """Rows over angles and shape, and their values: usual angles, limits, shape, known length."""
+        angles, shape = state.angles_rad, state.shape
+        num_angles, num_shape = len(angles), len(shape)
+        over = angles - np.clip(angles, self.anatomy.lower_rad, self.anatomy.upper_rad)
+        broken = np.flatnonzero(over)
+        limit = np.zeros((len(broken), num_angles + num_shape))
+        limit[np.arange(len(broken)), broken] = 1.0 / self.config.limit_stddev_rad
+        rows = [self._prior_rows, limit]
+        values = [
+            self._prior_rows @ np.concatenate([angles, shape]) - self._prior_target,
+            over[broken] / self.config.limit_stddev_rad,
+        ]
+        if self.known_hand_length_m is not None:
+            length, gradient = self._length(shape)
+            row = np.concatenate([np.zeros(num_angles), gradient])
+            rows.append(row[None] / self.config.length_stddev_m)
+            error = length - self.known_hand_length_m
+            values.append(np.array([error / self.config.length_stddev_m]))
+        return np.concatenate(rows), np.concatenate(values)
+
+    def _length(self, shape: np.ndarray) -> tuple[float, np.ndarray]:
+        """Length of the flat hand, m, and its gradient by shape (by central differences)."""
+        step = 1e-3 * np.eye(len(shape))
+        length = self.hand_model.hand_length_m
+        gradient = [(length(shape + h) - length(shape - h)) / 2e-3 for h in step]
+        return length(shape), np.array(gradient)
+
+    def _reconstruction(self, state: _State, side: Side) -> Reconstruction:
+        pose = self.anatomy.pose(state.angles_rad, state.R)
+        R, model = state.R, self.hand_model
+        if side is Side.LEFT:
+            pose, R, model = mirror_axis_angle(pose), mirror_rotation(R), self._mirrored_model
+        posed = model.pose_hand(pose, state.shape)
+        return Reconstruction(
+            vertices_m=posed.vertices_m,
+            keypoints_m=model.keypoints(posed, state.shape, "detector"),
+            joints_m=posed.joints_m,
+            R_camera_hand=R,
+            pose=pose,
+            shape=state.shape,
+        )
+
+
+def _usual(anatomy: Anatomy, num_shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows over angles and shape, and targets: usual angles, DIP following PIP, usual shapes."""
+    num_angles = len(anatomy.names)
+    rows = np.eye(num_angles + num_shape)
+    rows[:num_angles, :num_angles] = np.diag(1.0 / anatomy.std_rad)
+    target = np.concatenate([anatomy.mean_rad / anatomy.std_rad, np.zeros(num_shape)])
+    for finger in ("index", "middle", "ring", "little"):
+        dip = anatomy.angle(f"{finger}_dip_flexion")
+        rows[dip, dip] = 1.0 / np.radians(DIP_PER_PIP_STD_DEG)
+        rows[dip, anatomy.angle(f"{finger}_pip_flexion")] = -DIP_PER_PIP * rows[dip, dip]
+        target[dip] = 0.0
+    return rows, target
+
+
+def _look_at(ray: np.ndarray) -> np.ndarray:
+    """(3, 3) smallest rotation that takes the optical axis to the line of sight (x/z, y/z)."""
+    direction = np.append(ray, 1.0) / np.sqrt(1.0 + ray @ ray)
+    sine = np.array([-direction[1], direction[0], 0.0])  # z cross direction
+    angle = np.arctan2(np.linalg.norm(sine), direction[2])
+    return rotation_from_axis_angle(sine * angle / max(float(np.linalg.norm(sine)), 1e-12))
+
+
+def _rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(3, 3) rotation that best turns source points to target points, both about their means."""
+    source, target = source - source.mean(0), target - target.mean(0)
+    U, _, Vt = np.linalg.svd(target.T @ source)
+    return U @ np.diag([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))]) @ Vt
