@@ -60,6 +60,10 @@ class Reconstruction:
     """(48,) float64, axis-angle rad, MANO joint order, the first three are `R_camera_hand`."""
     shape: np.ndarray | None
     """(10,) float64, hand model's shape coefficients."""
+    rotation_covariance: np.ndarray
+    """(3, 3) float64, rad^2, of `R_camera_hand` about x y z of the camera."""
+    size_stddev: float
+    """Expected error of the hand's size as a share of it; distance is as uncertain as size is."""
     keypoint_stddev_m: np.ndarray | None = None
     """(21,) float64, m, or None where not estimated."""
     vertex_stddev_m: np.ndarray | None = None

@@ -28,15 +28,18 @@ from hand_mesh_ros.types import Detection, Frame, Reconstruction, Track
 class LandmarkFitConfig:
     """How much each kind of evidence counts, and when to stop."""
 
-    landmark_stddev: float = 0.02
+    landmark_stddev: float = 0.018
     """Expected error of a landmark, as a share of the hand's size in the image."""
-    relative_stddev_m: float = 0.025
+    relative_stddev_m: float = 0.04
     """Expected error of the detector's relative 3D landmarks, each axis, m."""
     limit_stddev_rad: float = 0.05
     """How far joint limits give."""
     length_stddev_m: float = 0.0005
     """How exactly a known hand length is kept."""
     max_iterations: int = 12
+    """For a hand seen for the first time."""
+    warm_iterations: int = 4
+    """For a hand that was fitted in the last frame."""
     step_tolerance: float = 5e-3
     """Stop when no angle, rad, and no relative distance changes by more than this."""
     cauchy: float = 2.5
@@ -98,6 +101,13 @@ class LandmarkFit:
         self._kinematics = HandKinematics(model, self.anatomy, "detector")
         num_shape = model.shape_dirs_m.shape[2]
         self._prior_rows, self._prior_target = _usual(self.anatomy, num_shape)
+        self._chain_m = model.middle_chain(np.zeros(num_shape))
+        unit_chains = [model.middle_chain(unit) for unit in np.eye(num_shape)]
+        self._chain_dirs_m = np.stack(unit_chains, axis=2) - self._chain_m[:, :, None]
+        length, gradient = self._length(np.zeros(num_shape))
+        unknown = float(np.linalg.norm(gradient)) / length
+        known = self.config.length_stddev_m / length
+        self._size_stddev = unknown if known_hand_length_m is None else known
         self._last: dict[int, _State] = {}
 
     def reset(self) -> None:
@@ -111,10 +121,12 @@ class LandmarkFit:
         for track in tracks:
             evidence = self._evidence(frame, track)
             last = None if track.is_new else self._last.get(track.track_id)
-            state = None if evidence is None else self._fit(evidence, last)
-            if state is not None:
-                states[track.track_id] = state
-            results.append(None if state is None else self._reconstruction(state, track.side))
+            fitted = None if evidence is None else self._fit(evidence, last)
+            if fitted is None:
+                results.append(None)
+                continue
+            states[track.track_id] = fitted[0]
+            results.append(self._reconstruction(*fitted, track.side))
         self._last = states
         return results
 
@@ -134,11 +146,15 @@ class LandmarkFit:
         extent = np.ptp(rays[usable], axis=0).max()
         return _Evidence(rays, max(self.config.landmark_stddev * extent, 1e-6), relative)
 
-    def _fit(self, evidence: _Evidence, last: _State | None) -> _State | None:
+    def _fit(
+        self, evidence: _Evidence, last: _State | None
+    ) -> tuple[_State, np.ndarray] | None:
+        """The state of least cost and the covariance of its rotation, (3, 3) rad^2."""
         state = last or self._start(evidence)
         damping = 1e-3
         normal, gradient, cost = self._linearise(state, evidence)
-        for _ in range(self.config.max_iterations):
+        config = self.config
+        for _ in range(config.warm_iterations if last else config.max_iterations):
             damped = normal + damping * np.diag(np.diag(normal))
             step = -np.linalg.solve(damped, gradient)
             moved = state.moved(step)
@@ -155,7 +171,9 @@ class LandmarkFit:
                 damping *= 10.0
                 if damping > 1e4:
                     break
-        return state if np.isfinite(cost) and state.t_m[2] > 0 else None
+        if not np.isfinite(cost):
+            return None
+        return state, np.linalg.inv(normal)[3:6, 3:6]
 
     def _start(self, evidence: _Evidence) -> _State:
         """Rotation by the palm's relative 3D, then position by its size in the image."""
@@ -246,17 +264,19 @@ class LandmarkFit:
         return np.concatenate(rows), np.concatenate(values)
 
     def _length(self, shape: np.ndarray) -> tuple[float, np.ndarray]:
-        """Length of the flat hand, m, and its gradient by shape (by central differences)."""
-        step = 1e-3 * np.eye(len(shape))
-        length = self.hand_model.hand_length_m
-        gradient = [(length(shape + h) - length(shape - h)) / 2e-3 for h in step]
-        return length(shape), np.array(gradient)
+        """Length of the flat hand, m, and its gradient by shape."""
+        bones = self._chain_m + self._chain_dirs_m @ shape  # (4, 3)
+        lengths = np.sqrt((bones * bones).sum(1))
+        return float(lengths.sum()), np.einsum("bc,bcs->s", bones / lengths[:, None], self._chain_dirs_m)
 
-    def _reconstruction(self, state: _State, side: Side) -> Reconstruction:
+    def _reconstruction(
+        self, state: _State, rotation_covariance: np.ndarray, side: Side
+    ) -> Reconstruction:
         pose = self.anatomy.pose(state.angles_rad, state.R)
         R, model = state.R, self.hand_model
         if side is Side.LEFT:
             pose, R, model = mirror_axis_angle(pose), mirror_rotation(R), self._mirrored_model
+            rotation_covariance = mirror_rotation(rotation_covariance)
         posed = model.pose_hand(pose, state.shape)
         return Reconstruction(
             vertices_m=posed.vertices_m,
@@ -265,6 +285,8 @@ class LandmarkFit:
             R_camera_hand=R,
             pose=pose,
             shape=state.shape,
+            rotation_covariance=rotation_covariance,
+            size_stddev=self._size_stddev,
         )
 
 
