@@ -10,13 +10,12 @@ import numpy as np
 
 from hand_mesh_ros.camera_root import solve_root
 from hand_mesh_ros.detection.base import LANDMARK_STDDEV, Detector
+from hand_mesh_ros.grasp import grasp_aperture_m
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.reconstruction.base import Reconstructor
 from hand_mesh_ros.smoothing import HandSmoother
 from hand_mesh_ros.tracking import Tracker
 from hand_mesh_ros.types import Frame, Hand, Reconstruction, Result, Root, Track
-
-THUMB_TIP, INDEX_TIP = 4, 8
 
 
 class Pipeline:
@@ -118,7 +117,7 @@ class Pipeline:
             pose=reconstruction.pose,
             shape=reconstruction.shape,
             box_px=np.clip(track.detection.box_px, 0.0, limit),
-            grasp_aperture_m=float(np.linalg.norm(keypoints_m[THUMB_TIP] - keypoints_m[INDEX_TIP])),
+            grasp_aperture_m=grasp_aperture_m(keypoints_m),
             model=self.reconstructor.name,
             hand_model=self.hand_model.name,
             keypoint_stddev_m=reconstruction.keypoint_stddev_m,

@@ -38,7 +38,7 @@ class LandmarkFitConfig:
     """How exactly a known hand length is kept."""
     max_iterations: int = 12
     """For a hand seen for the first time."""
-    warm_iterations: int = 4
+    warm_iterations: int = 3
     """For a hand that was fitted in the last frame."""
     step_tolerance: float = 5e-3
     """Stop when no angle, rad, and no relative distance changes by more than this."""

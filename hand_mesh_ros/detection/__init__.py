@@ -1,0 +1,1 @@
+"""Hands in an image: boxes, sides and 2D landmarks."""

@@ -1,0 +1,1 @@
+"""The ROS 2 half: the node, its messages, and the two graphs that carry them."""

@@ -1,0 +1,70 @@
+"""sensor_msgs/CameraInfo to a `Camera`, or a clear line about why it cannot be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hand_mesh_ros.camera import Camera
+
+
+class CameraInfoError(ValueError):
+    """A CameraInfo that contradicts itself or the image; the text says how in one line."""
+
+
+def camera_from_info(info: Any, *, image_width: int, image_height: int) -> Camera | None:
+    """Camera of an image of that size (px), or None where the info says "uncalibrated" (K[0] = 0).
+
+    K and D of a CameraInfo refer to the full, unbinned sensor; what comes back refers to the image.
+    Raises CameraInfoError.
+    """
+    K = np.array(info.k, np.float64).reshape(3, 3)
+    if K[0, 0] == 0.0:
+        return None
+    model, D = info.distortion_model, np.array(info.d, np.float64)
+    # Many simulators leave both empty and mean a camera without distortion.
+    if D.size == 0 and model in ("", "plumb_bob", "rational_polynomial"):
+        model = "plumb_bob"
+    try:
+        sensor = Camera(int(info.width), int(info.height), K, distortion_model=model, D=D)
+    except ValueError as error:
+        raise CameraInfoError(f"camera_info: {error}") from error
+    K = _window_and_binning(K, info, image_width, image_height)
+    return Camera(
+        image_width, image_height, K, distortion_model=sensor.distortion_model, D=sensor.D
+    )
+
+
+def same_calibration(a: Camera, b: Camera) -> bool:
+    """Whether two cameras map pixels to rays alike."""
+    return (
+        (a.width, a.height, a.distortion_model, a.assumed)
+        == (b.width, b.height, b.distortion_model, b.assumed)
+        and np.array_equal(a.K, b.K)
+        and np.array_equal(a.D, b.D)
+    )
+
+
+def _window_and_binning(
+    K: np.ndarray, info: Any, image_width: int, image_height: int
+) -> np.ndarray:
+    """(3, 3) K of the image from the sensor's: window first, then binning (as image_geometry)."""
+    roi = info.roi
+    # 0 stands for 1 in binning, and for the whole sensor in a region of interest.
+    binning_x, binning_y = max(int(info.binning_x), 1), max(int(info.binning_y), 1)
+    has_window = roi.width > 0 and roi.height > 0
+    width, height = (roi.width, roi.height) if has_window else (info.width, info.height)
+    expected = (int(width) // binning_x, int(height) // binning_y)
+    if expected != (image_width, image_height):
+        raise CameraInfoError(
+            f"camera_info is for {expected[0]} x {expected[1]} pixels, "
+            f"the image has {image_width} x {image_height}; both must come from the same stream"
+        )
+    K = K.copy()
+    if has_window:
+        K[0, 2] -= roi.x_offset
+        K[1, 2] -= roi.y_offset
+    K[0] /= binning_x
+    K[1] /= binning_y
+    return K

@@ -1,0 +1,69 @@
+"""Cyclone DDS settings under which camera images get through, and the environment that sets them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+FRAME_BYTES = 1280 * 720 * 3
+_RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
+_RMEM_MAX = Path("/proc/sys/net/core/rmem_max")
+# Like Fast DDS's. Cyclone's own 1344 B fragments cost a 720p frame 2,000 of them, and a lost one
+# is then asked for again in eight rounds: a request names 256 at most.
+_MESSAGE_BYTES, _FRAGMENT_BYTES = 65_000, 64_000
+DEFAULT_DOMAIN_ID = 0
+MAX_DOMAIN_ID = 232
+
+
+def domain_id_of(environment: Mapping[str, str]) -> int:
+    """ROS_DOMAIN_ID, 0 where it is not set; raises ValueError."""
+    text = environment.get("ROS_DOMAIN_ID", "").strip() or str(DEFAULT_DOMAIN_ID)
+    if not (text.isdecimal() and int(text) <= MAX_DOMAIN_ID):
+        raise ValueError(f"ROS_DOMAIN_ID is {text!r}, expected a number from 0 to {MAX_DOMAIN_ID}")
+    return int(text)
+
+
+def cyclone_config(environment: Mapping[str, str]) -> str:
+    """Value for CYCLONEDDS_URI: the user's own if there is one, else XML made for images.
+
+    ROS_AUTOMATIC_DISCOVERY_RANGE (SUBNET, LOCALHOST, OFF), ROS_LOCALHOST_ONLY and ROS_STATIC_PEERS
+    mean what they mean to ROS's own middleware.
+    """
+    if environment.get("CYCLONEDDS_URI"):
+        return environment["CYCLONEDDS_URI"]
+    discovery_range = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper()
+    if environment.get("ROS_LOCALHOST_ONLY") == "1" and not discovery_range:
+        discovery_range = "LOCALHOST"
+    is_local, is_off = discovery_range == "LOCALHOST", discovery_range == "OFF"
+    peers = [] if is_off else environment.get("ROS_STATIC_PEERS", "").split(";")
+    peers_xml = "".join(f"<Peer Address={quoteattr(peer)}/>" for peer in peers if peer)
+    # Multicast is for finding each other. Images go to each subscriber alone: two of them on this
+    # machine must not put 80 MB/s on the network. Localhost is asked as well, because firewalls
+    # drop multicast, and asking needs participants at known ports (ParticipantIndex).
+    return (
+        "<CycloneDDS><Domain><General>"
+        f"<AllowMulticast>{'false' if is_local or is_off else 'spdp'}</AllowMulticast>"
+        f"<MaxMessageSize>{_MESSAGE_BYTES}B</MaxMessageSize>"
+        f"<FragmentSize>{_FRAGMENT_BYTES}B</FragmentSize>"
+        "</General><Discovery><ParticipantIndex>auto</ParticipantIndex>"
+        f"<Peers AddLocalhost='{'false' if is_off else 'true'}'>{peers_xml}</Peers>"
+        "</Discovery><Internal>"
+        f"<SocketReceiveBufferSize max='{_RECEIVE_BUFFER_BYTES}B'/>"
+        "</Internal></Domain></CycloneDDS>"
+    )
+
+
+def small_buffer_warning(rmem_max: Path = _RMEM_MAX) -> str | None:
+    """What to tell a user whose kernel cannot hold one 720p frame; None if all is well."""
+    try:
+        limit_bytes = int(rmem_max.read_text())
+    except (OSError, ValueError):
+        return None  # not Linux: nothing known, nothing to say
+    if limit_bytes >= FRAME_BYTES:
+        return None
+    return (
+        f"net.core.rmem_max is {limit_bytes} B, less than a 720p frame ({FRAME_BYTES} B): images "
+        "from other processes will get lost; "
+        f"sudo sysctl -w net.core.rmem_max={_RECEIVE_BUFFER_BYTES} mends it until the next boot"
+    )

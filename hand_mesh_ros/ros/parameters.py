@@ -1,0 +1,235 @@
+"""Every parameter of the node: name, default, range and text exist here once, in the fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# Declared by ROS itself for every node: legal in a parameter file, and none of ours.
+_OF_EVERY_NODE = re.compile(r"use_sim_time|start_type_description_service|qos_overrides\..*")
+
+
+class ParameterError(ValueError):
+    """A parameter has an unknown name, a wrong type or an impossible value."""
+
+
+def _parameter(
+    default: Any,
+    text: str,
+    *,
+    name: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+    live: bool = False,
+) -> Any:
+    """A field with all that a ROS parameter descriptor says; `name` if it is not the field's."""
+    metadata = {
+        "name": name,
+        "text": text,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "read_only": not live,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter as a ROS descriptor needs it."""
+
+    name: str
+    field_name: str
+    default: bool | int | float | str
+    text: str
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...]
+    read_only: bool
+    """True where a running node cannot change it."""
+
+    @property
+    def expected(self) -> str:
+        """What a value has to be, in words."""
+        if self.choices:
+            return "one of " + ", ".join(f'"{c}"' for c in self.choices)
+        kind = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+        text = kind[type(self.default)]
+        if self.minimum is not None and self.maximum is not None:
+            return f"{text} from {self.minimum:g} to {self.maximum:g}"
+        return text
+
+    def check(self, value: object) -> bool | int | float | str:
+        """The value, an integer widened where a number is expected; raises ParameterError."""
+        kind = type(self.default)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise self._error(value)
+        if isinstance(value, str) and self.choices and value not in self.choices:
+            raise self._error(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            low = -math.inf if self.minimum is None else self.minimum
+            high = math.inf if self.maximum is None else self.maximum
+            if not (math.isfinite(value) and low <= value <= high):
+                raise self._error(value)
+        return value  # type: ignore[return-value]  # narrowed by `kind`
+
+    def _error(self, value: object) -> ParameterError:
+        got = "true" if value is True else "false" if value is False else repr(value)
+        return ParameterError(f"parameter {self.name}: got {got}, expected {self.expected}")
+
+
+@dataclass(frozen=True)
+class NodeParameters:
+    """All parameters of one hand_mesh node, checked."""
+
+    model: str = _parameter("landmark_fit", "reconstruction that turns detections into meshes")
+    hand_model: str = _parameter(
+        "open_hand", "hand that the meshes are made of", choices=("open_hand", "mano")
+    )
+    mano_dir: str = _parameter("", "folder with MANO_RIGHT.pkl; needed by hand_model mano")
+    max_hands: int = _parameter(2, "hands looked for in an image", minimum=1, maximum=16)
+    min_hand_detection_confidence: float = _parameter(
+        0.5, "score below which a palm detection is ignored", minimum=0.0, maximum=1.0
+    )
+    min_tracking_confidence: float = _parameter(
+        0.5,
+        "score below which a tracked hand is lost and looked for again",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    hand_landmarker_task: str = _parameter(
+        "", "path of MediaPipe's hand_landmarker.task; empty: the models in the mediapipe wheel"
+    )
+    lost_hand_timeout_s: float = _parameter(
+        0.5,
+        "s that a lost hand keeps its track id; then it counts as a new hand",
+        minimum=0.0,
+        maximum=10.0,
+    )
+    known_hand_length_m: float = _parameter(
+        0.0,
+        "m, wrist joint to middle fingertip of the flat hand; 0: unknown",
+        minimum=0.0,
+        maximum=0.4,
+    )
+    smoothing_enabled: bool = _parameter(
+        True, "smooth hands over time (One-Euro filter)", name="smoothing.enabled"
+    )
+    smoothing_min_cutoff_hz: float = _parameter(
+        1.0,
+        "Hz, cutoff of a resting hand; lower: steadier and later",
+        name="smoothing.min_cutoff_hz",
+        minimum=0.01,
+        maximum=100.0,
+    )
+    smoothing_beta: float = _parameter(
+        10.0,
+        "Hz per m/s by which the cutoff rises with speed",
+        name="smoothing.beta",
+        minimum=0.0,
+        maximum=1000.0,
+    )
+    image_transport: str = _parameter(
+        "raw", "raw: topic image; compressed: topic image/compressed", choices=("raw", "compressed")
+    )
+    image_reliability: str = _parameter(
+        "best_effort",
+        "QoS of the image subscription; best_effort hears both kinds of camera",
+        choices=("best_effort", "reliable"),
+    )
+    camera_info_timeout_s: float = _parameter(
+        1.0,
+        "s of images to wait for camera_info before a field of view is assumed",
+        minimum=0.0,
+        maximum=60.0,
+    )
+    assumed_fov_deg: float = _parameter(
+        60.0,
+        "deg, horizontal field of view of a camera without calibration",
+        minimum=10.0,
+        maximum=170.0,
+    )
+    publish_tf: bool = _parameter(True, "send hand frames on /tf", live=True)
+    tf_prefix: str = _parameter("", "put before every hand frame's name", live=True)
+    publish_markers: bool = _parameter(
+        True, "send hand_markers while someone subscribes", live=True
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what no field's range can see."""
+        for spec in SPECS:
+            object.__setattr__(self, spec.field_name, spec.check(getattr(self, spec.field_name)))
+        if self.hand_model == "mano" and not self.mano_dir:
+            raise ParameterError(
+                "parameter mano_dir: got '', expected the folder of MANO_RIGHT.pkl, "
+                'because hand_model is "mano"'
+            )
+        if self.tf_prefix.startswith("/") or re.search(r"\s", self.tf_prefix):
+            raise ParameterError(
+                f"parameter tf_prefix: got {self.tf_prefix!r}, "
+                "expected no leading slash and no blanks (tf2 refuses such frames)"
+            )
+
+    @classmethod
+    def from_overrides(cls, overrides: Mapping[str, object]) -> NodeParameters:
+        """Defaults with some values replaced by name; raises ParameterError."""
+        return cls()._with(overrides)
+
+    def changed(self, changes: Mapping[str, object]) -> NodeParameters:
+        """These parameters with live changes; raises ParameterError for read-only ones too."""
+        for name in changes:
+            if name in SPEC_OF_NAME and SPEC_OF_NAME[name].read_only:
+                raise ParameterError(
+                    f"parameter {name}: cannot change while running; restart with the new value"
+                )
+        return self._with(changes)
+
+    def _with(self, values: Mapping[str, object]) -> NodeParameters:
+        known: dict[str, Any] = {}
+        for name, value in values.items():
+            if _OF_EVERY_NODE.fullmatch(name):
+                continue
+            if name not in SPEC_OF_NAME:
+                near = difflib.get_close_matches(name, SPEC_OF_NAME, n=1, cutoff=0.5)
+                hint = f'did you mean "{near[0]}"?' if near else "known: " + ", ".join(SPEC_OF_NAME)
+                raise ParameterError(f'parameter "{name}" is unknown; {hint}')
+            known[SPEC_OF_NAME[name].field_name] = value
+        return dataclasses.replace(self, **known)
+
+
+SPECS = tuple(
+    ParameterSpec(
+        **{**f.metadata, "name": f.metadata["name"] or f.name},
+        field_name=f.name,
+        default=f.default,  # type: ignore[arg-type]  # every field has one
+    )
+    for f in dataclasses.fields(NodeParameters)
+)
+SPEC_OF_NAME = {spec.name: spec for spec in SPECS}
+
+
+def default_yaml() -> str:
+    """The text of config/hand_mesh.yaml: every parameter, its default, range and meaning."""
+    lines = [
+        "# Every parameter of hand_mesh with its default. Written by:",
+        "#   python -m hand_mesh_ros.ros.parameters > config/hand_mesh.yaml",
+        "/**:",
+        "  ros__parameters:",
+    ]
+    for spec in SPECS:
+        value = f'"{spec.default}"' if isinstance(spec.default, str) else str(spec.default).lower()
+        lines.append(f"    # {spec.text}; {spec.expected}")
+        lines.append(f"    {spec.name}: {value}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(default_yaml(), end="")

@@ -1,0 +1,1 @@
+"""Where frames come from when no ROS camera publishes them."""

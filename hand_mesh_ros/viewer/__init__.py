@@ -1,0 +1,1 @@
+"""Pictures for people: overlays drawn into the camera image."""

@@ -1,0 +1,200 @@
+"""The fit against hands that are known: exact landmarks, noisy ones, wrong ones, left ones."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from hand_mesh_ros.camera import Camera
+from hand_mesh_ros.conventions import Side, mirror_axis_angle
+from hand_mesh_ros.hand_models.anatomy import Anatomy
+from hand_mesh_ros.hand_models.open_hand import load_open_hand
+from hand_mesh_ros.reconstruction.kinematics import HandKinematics
+from hand_mesh_ros.reconstruction.landmark_fit import LandmarkFit
+from hand_mesh_ros.types import Detection, Frame, Track
+
+HAND = load_open_hand()
+ANATOMY = Anatomy.of(HAND)
+CAMERA = Camera.from_fov(640, 480, 60.0)
+IMAGE = np.zeros((480, 640, 3), np.uint8)
+PALM_TO_CAMERA = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+class Truth:
+    """A random hand in front of the camera and what a perfect detector says of it."""
+
+    def __init__(self, seed: int, side: Side = Side.RIGHT, camera: Camera = CAMERA):
+        rng = np.random.default_rng(seed)
+        draw = ANATOMY.mean_rad + 0.7 * ANATOMY.std_rad * rng.standard_normal(21)
+        angles = np.clip(draw, ANATOMY.lower_rad, ANATOMY.upper_rad)
+        R = Rotation.from_rotvec(0.5 * rng.standard_normal(3)).as_matrix() @ PALM_TO_CAMERA
+        self.shape = rng.standard_normal(10)
+        self.pose = ANATOMY.pose(angles, R)
+        self.model, self.side, self.camera = HAND, side, camera
+        if side is Side.LEFT:
+            self.model, self.pose = HAND.mirrored(), mirror_axis_angle(self.pose)
+        posed = self.model.pose_hand(self.pose, self.shape)
+        self.t = np.array([rng.uniform(-0.1, 0.1), rng.uniform(-0.05, 0.1), rng.uniform(0.35, 0.7)])
+        self.vertices = posed.vertices_m
+        self.keypoints = self.model.keypoints(posed, self.shape, "detector")
+        self.px = camera.project(self.keypoints + self.t)
+
+    def track(self, px=None, relative=True, track_id=0, is_new=True) -> Track:
+        px = self.px if px is None else px
+        about = self.keypoints - self.keypoints.mean(0)
+        # A detector looks along the line of sight: undo the turn that the fit will apply.
+        ray = self.camera.rays(px).mean(0)
+        axis = np.array([-ray[1], ray[0], 0.0])
+        angle = np.arctan(np.linalg.norm(ray))
+        turn = Rotation.from_rotvec(axis / max(np.linalg.norm(axis), 1e-12) * angle).as_matrix()
+        detection = Detection(
+            self.side, 0.9, 0.9, px, about @ turn if relative else None, np.zeros(4)
+        )
+        return Track(track_id, detection, self.side, 0.9, is_new)
+
+    @property
+    def frame(self) -> Frame:
+        return Frame(IMAGE, self.camera, 0, "camera")
+
+
+def pa_error_mm(found: np.ndarray, true: np.ndarray) -> float:
+    """Mean distance after the best rotation, scale and translation."""
+    a, b = found - found.mean(0), true - true.mean(0)
+    U, S, Vt = np.linalg.svd(b.T @ a)
+    flip = np.array([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))])
+    scale = (S * flip).sum() / (a**2).sum()
+    return 1e3 * float(np.linalg.norm(scale * a @ (U @ np.diag(flip) @ Vt).T - b, axis=1).mean())
+
+
+def fitted(truth: Truth, fit: LandmarkFit | None = None, **track):
+    return (fit or LandmarkFit(HAND)).reconstruct(truth.frame, [truth.track(**track)])[0]
+
+
+def test_kinematics_agree_with_the_mesh_model():
+    rng = np.random.default_rng(3)
+    angles, shape = 0.4 * rng.standard_normal(21), rng.standard_normal(10)
+    R = Rotation.random(random_state=3).as_matrix()
+    for regressor in ("detector", "anatomical"):
+        posed = HAND.pose_hand(ANATOMY.pose(angles, R), shape)
+        expected = HAND.keypoints(posed, shape, regressor)
+        found = HandKinematics(HAND, ANATOMY, regressor).pose(angles, R, shape)
+        assert np.abs(found.keypoints_m - expected).max() < 1e-12
+
+
+def test_jacobians_agree_with_differences():
+    rng = np.random.default_rng(4)
+    angles, shape = 0.4 * rng.standard_normal(21), rng.standard_normal(10)
+    R = Rotation.random(random_state=4).as_matrix()
+    kinematics = HandKinematics(HAND, ANATOMY, "detector")
+
+    def at(a, s):
+        return kinematics.pose(a, R, s).keypoints_m
+
+    found, step = kinematics.pose(angles, R, shape), 1e-6
+    by_angle = [(at(angles + step * e, shape) - at(angles - step * e, shape)) for e in np.eye(21)]
+    by_shape = [(at(angles, shape + step * e) - at(angles, shape - step * e)) for e in np.eye(10)]
+    assert found.d_angles == pytest.approx(np.stack(by_angle, -1) / (2 * step), abs=1e-9)
+    assert found.d_shape == pytest.approx(np.stack(by_shape, -1) / (2 * step), abs=1e-9)
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_exact_landmarks_give_the_hand(side):
+    errors = []
+    for seed in range(20):
+        truth = Truth(seed, side)
+        errors.append(pa_error_mm(fitted(truth).vertices_m, truth.vertices))
+    assert np.median(errors) < 4.5
+    assert max(errors) < 12.0
+
+
+def test_a_left_hand_does_not_fit_a_right_one():
+    right, wrong = [], []
+    for seed in range(12):
+        truth = Truth(seed)
+        right.append(pa_error_mm(fitted(truth).keypoints_m, truth.keypoints))
+        track = truth.track()
+        as_left = Track(0, track.detection, Side.LEFT, 0.9, True)
+        found = LandmarkFit(HAND).reconstruct(truth.frame, [as_left])[0]
+        wrong.append(pa_error_mm(found.keypoints_m, truth.keypoints))
+    assert np.median(wrong) > 3 * np.median(right)
+
+
+def test_output_is_consistent_with_its_own_pose_and_shape():
+    for side in Side:
+        truth = Truth(5, side)
+        found = fitted(truth)
+        posed = truth.model.pose_hand(found.pose, found.shape)
+        assert found.vertices_m == pytest.approx(posed.vertices_m, abs=1e-12)
+        R = Rotation.from_rotvec(found.pose[:3]).as_matrix()
+        assert found.R_camera_hand == pytest.approx(R, abs=1e-9)
+
+
+def test_known_length_is_kept():
+    truth = Truth(6)
+    length = HAND.hand_length_m(truth.shape)
+    found = fitted(truth, LandmarkFit(HAND, known_hand_length_m=length))
+    assert HAND.hand_length_m(found.shape) == pytest.approx(length, abs=5e-4)
+    assert found.size_stddev < 0.005
+    assert fitted(truth).size_stddev == pytest.approx(0.0615, abs=0.01)
+
+
+def test_one_landmark_on_the_wrong_finger_does_little():
+    clean, spoilt = [], []
+    for seed in range(12):
+        truth = Truth(seed)
+        px = truth.px.copy()
+        px[8] = truth.px[20]
+        clean.append(pa_error_mm(fitted(truth).keypoints_m, truth.keypoints))
+        spoilt.append(pa_error_mm(fitted(truth, px=px).keypoints_m, truth.keypoints))
+    assert np.median(spoilt) < np.median(clean) + 4.0
+
+
+def test_lens_distortion_is_undone():
+    D = np.array([-0.3, 0.1, 0.001, -0.001, 0.0])
+    bent = Camera(640, 480, CAMERA.K, "plumb_bob", D)
+    straight = [pa_error_mm(fitted(Truth(s)).keypoints_m, Truth(s).keypoints) for s in range(8)]
+    truths = [Truth(s, camera=bent) for s in range(8)]
+    through = [pa_error_mm(fitted(t).keypoints_m, t.keypoints) for t in truths]
+    assert through == pytest.approx(straight, abs=0.5)
+
+
+def test_warm_start_follows_and_a_new_track_starts_afresh():
+    fit, truth = LandmarkFit(HAND), Truth(7)
+    first = fitted(truth, fit)
+    again = fitted(truth, fit, is_new=False)
+    assert pa_error_mm(again.keypoints_m, first.keypoints_m) < 1.0
+    other = Truth(8)
+    fresh = fitted(other, LandmarkFit(HAND))
+    restarted = fitted(other, fit, is_new=True)
+    assert restarted.keypoints_m == pytest.approx(fresh.keypoints_m, abs=1e-12)
+
+
+def test_without_the_detectors_depth_it_still_fits_the_image():
+    truth = Truth(9)
+    found = fitted(truth, relative=False)
+    assert found is None or np.isfinite(found.vertices_m).all()
+
+
+@pytest.mark.parametrize("missing", [16, 21])
+def test_too_few_landmarks_are_refused(missing):
+    truth = Truth(10)
+    px = truth.px.copy()
+    px[:missing] = np.nan
+    assert fitted(truth, px=px) is None
+
+
+def test_joint_limits_hold_under_absurd_landmarks():
+    rng = np.random.default_rng(0)
+    for seed in range(5):
+        truth = Truth(seed)
+        px = truth.px + 25.0 * rng.standard_normal((21, 2))
+        fit = LandmarkFit(HAND)
+        fitted(truth, fit, px=px)
+        angles = fit._last[0].angles_rad
+        over = np.maximum(angles - ANATOMY.upper_rad, ANATOMY.lower_rad - angles)
+        assert np.degrees(over.max()) < 12.0
+
+
+def test_rotation_covariance_is_a_covariance():
+    covariance = fitted(Truth(11)).rotation_covariance
+    assert np.linalg.eigvalsh(covariance).min() > 0
+    assert 0.5 < np.degrees(np.sqrt(np.diag(covariance))).max() < 30

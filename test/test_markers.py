@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from hand_samples import NUM_FACES, sample_hand, small_hand_model
+
+from hand_mesh_ros.conventions import KEYPOINT_NAMES, Side
+from hand_mesh_ros.ros.markers import MARKER_ARRAY, HandMarkers, marker_array
+from hand_mesh_ros.ros.typestore import Typestore
+
+STAMP_NS = 1_700_000_000_123_456_789
+STORE = Typestore("jazzy")
+MODEL = small_hand_model()
+ADD, DELETE = 0, 2
+LINE_LIST, SPHERE_LIST, TRIANGLE_LIST = 5, 7, 11
+
+
+def hands_of(*sides, seed=0):
+    return [sample_hand(s, track_id=10 + i, seed=seed + i) for i, s in enumerate(sides)]
+
+
+def decode(cdr):
+    return STORE.decode(bytes(cdr), MARKER_ARRAY).markers
+
+
+@pytest.mark.parametrize("frame_id", ["c", "cam", "camera_optical_frame", "été"])
+@pytest.mark.parametrize(
+    "sides", [(), (Side.LEFT,), (Side.RIGHT,), (Side.LEFT, Side.RIGHT), (Side.RIGHT,) * 3]
+)
+def test_template_bytes_equal_the_slow_encoding(frame_id, sides):
+    """Several frames through one template, for every alignment that the names can cause."""
+    markers = HandMarkers(STORE, MODEL)
+    for frame in range(3):
+        hands = hands_of(*sides, seed=100 * frame)
+        stamp_ns = STAMP_NS + frame * 33_000_000
+        slow = marker_array(STORE, [markers.points(h) for h in hands], stamp_ns, frame_id)
+        expected = STORE.encode(slow, MARKER_ARRAY)
+        assert bytes(markers.encode(hands, stamp_ns, frame_id)) == expected
+
+
+def test_hands_are_sorted_by_side_so_that_templates_are_few():
+    markers = HandMarkers(STORE, MODEL)
+    a, b = hands_of(Side.RIGHT, Side.LEFT)
+    assert markers.encode([a, b], STAMP_NS, "cam") == markers.encode([b, a], STAMP_NS, "cam")
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_markers_hold_mesh_bones_and_keypoints(side):
+    hand = sample_hand(side, track_id=5)
+    mesh, bones, spheres = decode(HandMarkers(STORE, MODEL).encode([hand], STAMP_NS, "cam"))
+    assert [m.type for m in (mesh, bones, spheres)] == [TRIANGLE_LIST, LINE_LIST, SPHERE_LIST]
+    assert len({m.ns for m in (mesh, bones, spheres)}) == 3
+    for marker in (mesh, bones, spheres):
+        assert marker.id == 5
+        assert marker.action == ADD
+        assert marker.header.frame_id == "cam"
+        assert marker.header.stamp.nanosec == 123_456_789
+        assert (marker.lifetime.sec, marker.lifetime.nanosec) == (0, 500_000_000)
+        assert marker.pose.orientation.w == 1.0
+        assert marker.scale.x > 0.0
+        assert marker.color.a == 1.0
+        assert len(marker.colors) in (0, len(marker.points))
+    xyz = np.array([[p.x, p.y, p.z] for p in mesh.points]).reshape(NUM_FACES, 3, 3)
+    faces = MODEL.faces if side is Side.RIGHT else MODEL.faces[:, ::-1]
+    np.testing.assert_array_equal(xyz, hand.vertices_m[faces])
+    assert mesh.colors == []
+    last = bones.points[-2:]
+    tip = KEYPOINT_NAMES.index("little_tip")
+    np.testing.assert_array_equal([last[1].x, last[1].y, last[1].z], hand.keypoints_m[tip])
+    np.testing.assert_array_equal([last[0].x, last[0].y, last[0].z], hand.keypoints_m[tip - 1])
+    assert len(bones.points) == 40
+    assert len(spheres.points) == 21
+
+
+def test_deletion_names_the_same_namespaces_and_ids():
+    markers = HandMarkers(STORE, MODEL)
+    drawn = decode(markers.encode(hands_of(Side.LEFT, Side.RIGHT), STAMP_NS, "cam"))
+    deleted = decode(markers.encode_deletion([10, 11], STAMP_NS, "cam"))
+    assert {(m.ns, m.id) for m in deleted} == {(m.ns, m.id) for m in drawn}
+    assert {m.action for m in deleted} == {DELETE}
+    assert {m.header.frame_id for m in deleted} == {"cam"}
+    assert all(m.points == [] for m in deleted)
