@@ -8,12 +8,13 @@ from setuptools import find_packages, setup
 setup(
     packages=[
         *find_packages(include=["hand_mesh_ros", "hand_mesh_ros.*"]),
+        "hand_mesh_ros.hand_models.data",
         "hand_mesh_ros.msg",
         "hand_mesh_ros.config",
     ],
     package_dir={"hand_mesh_ros.msg": "msg", "hand_mesh_ros.config": "config"},
     package_data={
-        "hand_mesh_ros.hand_models": ["data/*.npz"],
+        "hand_mesh_ros.hand_models.data": ["*.npz"],
         "hand_mesh_ros.msg": ["*.msg"],
         "hand_mesh_ros.config": ["*.yaml"],
     },

@@ -90,9 +90,7 @@ class Pipeline:
                 self._last_t[track.track_id] = root.t_camera_wrist
                 yield self._hand(frame, track, reconstruction, root)
 
-    def _hand(
-        self, frame: Frame, track: Track, reconstruction: Reconstruction, root: Root
-    ) -> Hand:
+    def _hand(self, frame: Frame, track: Track, reconstruction: Reconstruction, root: Root) -> Hand:
         t = root.t_camera_wrist
         T_camera_wrist = np.eye(4)
         T_camera_wrist[:3, :3] = reconstruction.R_camera_hand

@@ -195,9 +195,10 @@ class _TrackFilters:
     def _update_root(self, t: np.ndarray, stamp_ns: int) -> np.ndarray:
         """Filter bearing (x/z, y/z) and log depth instead of x, y, z.
 
-        One camera knows the bearing about ten times better than the depth (landmarks off by 1.5 px
-        and 6 mm, hand at 0.5 m: 1 mm against 13 mm). Filtered in x, y, z, a hand beside the optical
-        axis would carry the depth's noise and cutoff into x and y and slide in the image.
+        One camera knows the bearing seven times better than the depth (landmarks off by 1.5 px and
+        6 mm, wrist at 0.5 m: 2.3 mm against 16 mm). Filtered in x, y, z, a hand beside the optical
+        axis would carry the depth's noise into x and y and slide in the image: at x/z = 0.4 with
+        13 mm of depth noise, 0.7 px remained against 0.45 px here.
         """
         x, y, z = t
         if z <= 0.0:

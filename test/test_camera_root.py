@@ -126,16 +126,22 @@ def test_covariance_grows_with_residuals_larger_than_promised():
     assert 2.0 < np.mean(nees) < 4.5  # 48 without the scaling
 
 
-def test_covariance_of_a_ring_has_its_closed_form():
+@pytest.mark.parametrize("keypoint_stddev_m", [0.0, 0.005])
+def test_covariance_of_a_ring_has_its_closed_form(keypoint_stddev_m):
     """Landmarks on a ring of radius s facing the camera: var z = sigma^2 z^4 / (f^2 n s^2)."""
-    angle = np.arange(21) * 2.0 * np.pi / 21
-    X = 0.08 * np.column_stack([np.cos(angle), np.sin(angle), np.zeros(21)])
-    camera = Camera(640, 480, np.array([[500.0, 0.0, 320.0], [0.0, 500.0, 240.0], [0.0, 0.0, 1.0]]))
-    root = solve_root(X, camera.project(X + np.array([0.0, 0.0, 0.6])), camera, stddev_px=2.0)
-    stddev_m = np.sqrt(np.diag(root.covariance))
-    lateral = 2.0 * 0.6 / 500.0 / np.sqrt(21)
+    f, z, s, n = 500.0, 0.6, 0.08, 21
+    angle = np.arange(n) * 2.0 * np.pi / n
+    X = s * np.column_stack([np.cos(angle), np.sin(angle), np.zeros(n)])
+    camera = Camera(640, 480, np.array([[f, 0.0, 320.0], [0.0, f, 240.0], [0.0, 0.0, 1.0]]))
+    pixels = camera.project(X + np.array([0.0, 0.0, z]))
+    given = np.full(n, keypoint_stddev_m)
+    root = solve_root(X, pixels, camera, stddev_px=2.0, keypoint_stddev_m=given)
+    # In space as in the image: focal * stddev / depth, a little more as the ring is off the axis.
+    sigma_px = np.hypot(2.0, keypoint_stddev_m * f / z * np.sqrt(1.0 + 0.5 * (s / z) ** 2))
+    lateral_m = sigma_px * z / f / np.sqrt(n)
     # Perfect pixels have weight one each; noisy ones would have the 0.85 that the result corrects.
-    np.testing.assert_allclose(stddev_m / np.sqrt(0.85), [lateral, lateral, lateral * 0.6 / 0.08])
+    stddev_m = np.sqrt(np.diag(root.covariance) / 0.85)
+    np.testing.assert_allclose(stddev_m, [lateral_m, lateral_m, lateral_m * z / s], rtol=1e-6)
 
 
 def test_weights_decide_between_landmarks_that_disagree():
@@ -219,15 +225,17 @@ def test_a_guess_helps_where_a_third_of_the_landmarks_agree_on_something_else():
     rng = np.random.default_rng(13)
     camera = LENSES["pinhole"]
     plain, guided = [], []
-    for _ in range(30):
+    for _ in range(40):
         X, t = hand_m(rng), place_m(rng)
-        pixels = move_to_wrong_finger(rng, camera.project(X + t), 9, 150.0)
+        pixels = camera.project(X + t)
+        pixels[rng.choice(21, 8, replace=False)] += [120.0, 60.0]
         near = t + rng.normal(0.0, 0.01, 3)
-        for errors, guess in ((plain, None), (guided, near)):
+        for close, guess in ((plain, None), (guided, near)):
             root = solve_root(X, pixels, camera, stddev_px=1.0, initial_t=guess)
-            errors.append(np.inf if root is None else np.linalg.norm(root.t_camera_wrist - t))
-    assert np.sum(np.array(guided) < 0.01) >= np.sum(np.array(plain) < 0.01)
-    assert np.quantile(guided, 0.9) < 0.01
+            close.append(root is not None and np.linalg.norm(root.t_camera_wrist - t) < 0.01)
+    print(f"within 1 cm: {np.mean(plain):.2f} without, {np.mean(guided):.2f} with a guess")
+    assert np.mean(guided) > 0.8
+    assert np.mean(guided) > np.mean(plain) + 0.3
 
 
 def test_an_assumed_camera_says_so_and_doubts_its_depth():

@@ -229,6 +229,22 @@ def test_mediapipe_is_not_imported_before_it_is_needed():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
 
 
+def test_detection_loads_no_matplotlib_and_leaves_mediapipe_whole():
+    pytest.importorskip("mediapipe")
+    code = (
+        "import sys; from hand_mesh_ros.detection.mediapipe_hands import MediaPipeHands\n"
+        "MediaPipeHands()\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "import mediapipe as mp, numpy as np\n"
+        "hands = mp.solutions.hands.Hands()\n"
+        "assert hands.process(np.zeros((9, 9, 3), np.uint8)).multi_hand_landmarks is None\n"
+        "assert mp.__version__ and mp.tasks.vision.HandLandmarker and mp.Image\n"
+        "MediaPipeHands()\n"
+    )
+    root = str(Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
 def test_without_mediapipe_the_error_names_the_install_line(monkeypatch):
     for name in [m for m in sys.modules if m.split(".")[0] == "mediapipe"]:
         monkeypatch.delitem(sys.modules, name)

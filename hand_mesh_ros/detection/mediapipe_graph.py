@@ -7,6 +7,7 @@ And it drops the score of hand presence. Three small edits to the graph's descri
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,28 @@ from typing import Any
 import numpy as np
 
 from hand_mesh_ros.conventions import Side
+from hand_mesh_ros.detection.mediapipe_import import defer_mediapipe_init
 from hand_mesh_ros.detection.native_log import known_noise_dropped
 
 INSTALL_LINE = 'pip install "mediapipe==0.10.21"'
 _GRAPH_FILE = "modules/hand_landmark/hand_landmark_tracking_cpu.binarypb"
+# Messages of the options in the graph: those not imported would be lost when it is handed over.
+_OPTION_MESSAGES = (
+    "core.constant_side_packet_calculator",
+    "core.gate_calculator",
+    "core.split_vector_calculator",
+    "tensor.image_to_tensor_calculator",
+    "tensor.inference_calculator",
+    "tensor.tensors_to_classification_calculator",
+    "tensor.tensors_to_detections_calculator",
+    "tensor.tensors_to_landmarks_calculator",
+    "tflite.ssd_anchors_calculator",
+    "util.association_calculator",
+    "util.detections_to_rects_calculator",
+    "util.non_max_suppression_calculator",
+    "util.rect_transformation_calculator",
+    "util.thresholding_calculator",
+)
 _PALM_THRESHOLD = "palmdetectioncpu__TensorsToDetectionsCalculator.min_score_thresh"
 _PRESENCE_THRESHOLD = "handlandmarkcpu__ThresholdingCalculator.threshold"
 
@@ -40,6 +59,7 @@ class HandGraph:
     """Palm detector, landmarks and landmark tracking on the CPU, with the wheel's own models."""
 
     def __init__(self, *, max_hands: int, palm_threshold: float, presence_threshold: float) -> None:
+        defer_mediapipe_init()
         try:
             from mediapipe.python.solution_base import SolutionBase
         except ImportError as error:
@@ -97,7 +117,7 @@ class HandGraph:
 
 def unmirrored_side(label: str) -> Side:
     """This graph names sides as in a selfie, a mirrored image; a camera's image is not mirrored."""
-    return Side.RIGHT if label == "Right" else Side.LEFT
+    return Side.RIGHT if label == "Left" else Side.LEFT
 
 
 def _edited_graph() -> Any:
@@ -108,6 +128,8 @@ def _edited_graph() -> Any:
     )
     from mediapipe.python._framework_bindings import resource_util, validated_graph_config
 
+    for name in _OPTION_MESSAGES:
+        importlib.import_module(f"mediapipe.calculators.{name}_pb2")
     package = Path(mediapipe.__file__).parent
     resource_util.set_resource_dir(str(package.parent))
     stock = validated_graph_config.ValidatedGraphConfig()

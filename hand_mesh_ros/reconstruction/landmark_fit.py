@@ -146,9 +146,7 @@ class LandmarkFit:
         extent = np.ptp(rays[usable], axis=0).max()
         return _Evidence(rays, max(self.config.landmark_stddev * extent, 1e-6), relative)
 
-    def _fit(
-        self, evidence: _Evidence, last: _State | None
-    ) -> tuple[_State, np.ndarray] | None:
+    def _fit(self, evidence: _Evidence, last: _State | None) -> tuple[_State, np.ndarray] | None:
         """The state of least cost and the covariance of its rotation, (3, 3) rad^2."""
         state = last or self._start(evidence)
         damping = 1e-3
@@ -267,7 +265,9 @@ class LandmarkFit:
         """Length of the flat hand, m, and its gradient by shape."""
         bones = self._chain_m + self._chain_dirs_m @ shape  # (4, 3)
         lengths = np.sqrt((bones * bones).sum(1))
-        return float(lengths.sum()), np.einsum("bc,bcs->s", bones / lengths[:, None], self._chain_dirs_m)
+        return float(lengths.sum()), np.einsum(
+            "bc,bcs->s", bones / lengths[:, None], self._chain_dirs_m
+        )
 
     def _reconstruction(
         self, state: _State, rotation_covariance: np.ndarray, side: Side

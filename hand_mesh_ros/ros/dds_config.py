@@ -1,8 +1,11 @@
-"""Cyclone DDS settings under which camera images get through, and the environment that sets them."""
+"""Settings of Cyclone DDS under which camera images get through; the environment's wishes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -12,15 +15,16 @@ _RMEM_MAX = Path("/proc/sys/net/core/rmem_max")
 # Like Fast DDS's. Cyclone's own 1344 B fragments cost a 720p frame 2,000 of them, and a lost one
 # is then asked for again in eight rounds: a request names 256 at most.
 _MESSAGE_BYTES, _FRAGMENT_BYTES = 65_000, 64_000
-DEFAULT_DOMAIN_ID = 0
 MAX_DOMAIN_ID = 232
+_environment_lock = threading.Lock()
 
 
-def domain_id_of(environment: Mapping[str, str]) -> int:
-    """ROS_DOMAIN_ID, 0 where it is not set; raises ValueError."""
-    text = environment.get("ROS_DOMAIN_ID", "").strip() or str(DEFAULT_DOMAIN_ID)
+def domain_id_of(environment: Mapping[str, str], given: int | None = None) -> int:
+    """The given domain, else ROS_DOMAIN_ID, else 0; raises ValueError."""
+    name = "ROS_DOMAIN_ID" if given is None else "domain_id"
+    text = environment.get("ROS_DOMAIN_ID", "").strip() or "0" if given is None else str(given)
     if not (text.isdecimal() and int(text) <= MAX_DOMAIN_ID):
-        raise ValueError(f"ROS_DOMAIN_ID is {text!r}, expected a number from 0 to {MAX_DOMAIN_ID}")
+        raise ValueError(f"{name} is {text!r}, expected a number from 0 to {MAX_DOMAIN_ID}")
     return int(text)
 
 
@@ -52,6 +56,25 @@ def cyclone_config(environment: Mapping[str, str]) -> str:
         f"<SocketReceiveBufferSize max='{_RECEIVE_BUFFER_BYTES}B'/>"
         "</Internal></Domain></CycloneDDS>"
     )
+
+
+@contextmanager
+def cyclone_environment() -> Iterator[None]:
+    """Let Cyclone read `cyclone_config` if it creates a domain meanwhile.
+
+    Its `Domain` object would take XML too, but would have to outlive every participant in the
+    process; a domain that is created along with its first participant goes with the last.
+    """
+    with _environment_lock:
+        previous = os.environ.get("CYCLONEDDS_URI")
+        os.environ["CYCLONEDDS_URI"] = cyclone_config(os.environ)
+        try:
+            yield
+        finally:
+            if previous is None:
+                del os.environ["CYCLONEDDS_URI"]
+            else:
+                os.environ["CYCLONEDDS_URI"] = previous
 
 
 def small_buffer_warning(rmem_max: Path = _RMEM_MAX) -> str | None:

@@ -6,24 +6,23 @@ import atexit
 import ctypes
 import logging
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from rosbags.interfaces import Nodetype
 
 from hand_mesh_ros.ros import discovery
 from hand_mesh_ros.ros.arguments import parse_ros_arguments
-from hand_mesh_ros.ros.dds_config import cyclone_config, domain_id_of, small_buffer_warning
+from hand_mesh_ros.ros.dds_config import cyclone_environment, domain_id_of, small_buffer_warning
 from hand_mesh_ros.ros.graph import Qos
+from hand_mesh_ros.ros.peer_watch import Peer, PeerWatch
 from hand_mesh_ros.ros.ros_log import node_logger
+from hand_mesh_ros.ros.signals import wait_until_stopped
 from hand_mesh_ros.ros.typestore import FieldType, Typestore
 
 try:
@@ -64,7 +63,6 @@ _UNREAD = SampleState.NotRead | ViewState.Any | InstanceState.Any
 # How long a reliable publisher waits for a subscriber that does not keep up: less than a frame.
 _MAX_BLOCKING_TIME = duration(milliseconds=20)
 _JOIN_TIMEOUT_S = 5.0
-_environment_lock = threading.Lock()
 
 
 class _Payload(ctypes.Structure):
@@ -93,9 +91,12 @@ class DdsPublisher:
     @property
     def subscriber_count(self) -> int:
         """How many subscriptions are matched right now."""
-        if self.closed:
-            return 0
-        return self._writer.get_publication_matched_status().current_count
+        try:
+            return self._writer.get_publication_matched_status().current_count
+        except DDSException:
+            if self.closed:
+                return 0
+            raise
 
     def publish(self, cdr: bytes | bytearray | memoryview) -> None:
         """Send one message, encapsulation header included; after shutdown nothing happens.
@@ -112,7 +113,9 @@ class DdsPublisher:
         if status == DDSException.DDS_RETCODE_TIMEOUT:
             if not self._has_warned:
                 self._has_warned = True
-                self._log.warning(f"a reliable subscriber of {self._topic} does not keep up: dropping")
+                self._log.warning(
+                    f"a reliable subscriber of {self._topic} does not keep up: dropping"
+                )
         elif status == DDSException.DDS_RETCODE_BAD_PARAMETER and not self.closed:
             raise ValueError(f"{len(cdr)} bytes for {self._topic} are no {self._type_name}")
         elif status < 0 and not self.closed:
@@ -158,23 +161,19 @@ class DdsGraph:
             self._log.warning(warning)
         self._lock = threading.RLock()
         self._stopped = threading.Event()
-        self._signalled = False
-        self._said: set[str] = set()
-        self._topics: dict[str, Topic[Any]] = {}
-        self._types: dict[str, str] = {}  # ROS type by DDS topic
-        self._peers: dict[UUID, discovery.Peer] = {}
+        self._peers = PeerWatch(self._store, self._log)
+        self._topics: dict[str, tuple[str, Topic[Any]]] = {}  # ROS type and DDS topic by ROS name
         self._publishers: list[DdsPublisher] = []
         self._subscriptions: list[_Subscription] = []
 
-        domain = domain_id_of(os.environ) if domain_id is None else domain_id
-        self._participant = _participant(domain)
+        self._participant = _participant(domain_id_of(os.environ, domain_id))
         self._entities: list[Entity] = [self._participant]
         # Made first, so that a peer is known before what it sends is looked at.
         self._peer_readers = [
             self._own(BuiltinDataReader(self._participant, topic))
             for topic in (BuiltinTopicDcpsPublication, BuiltinTopicDcpsSubscription)
         ]
-        self._announcer = self._announcing_writer()
+        self._announcer = self._announcing_publisher()
         self._announce()
         self._wake = self._own(GuardCondition(self._participant))
         self._waitset = self._own(WaitSet(self._participant))
@@ -224,7 +223,7 @@ class DdsGraph:
             self._watch(reader, DDSStatus.RequestedIncompatibleQos)
             self._waitset.attach(self._unread(reader))
         if type_name == "sensor_msgs/msg/Image" and (warning := small_buffer_warning()):
-            self._say_once(warning)
+            self._peers.say_once(warning)
 
     def now_ns(self) -> int:
         """Time of the system's clock."""
@@ -232,16 +231,7 @@ class DdsGraph:
 
     def spin(self) -> None:
         """Serve until `shutdown`, SIGINT or SIGTERM."""
-        in_main = threading.current_thread() is threading.main_thread()
-        signals = (signal.SIGINT, signal.SIGTERM) if in_main else ()
-        previous = {number: signal.signal(number, self._on_signal) for number in signals}
-        try:
-            # A handler must not touch the Event that it may have interrupted: so it is polled.
-            while not self._signalled and not self._stopped.wait(0.1):
-                pass
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        wait_until_stopped(self._stopped)
 
     def shutdown(self) -> None:
         """Leave the graph, seen by all peers; safe to call twice and from any thread."""
@@ -259,9 +249,6 @@ class DdsGraph:
             entity.__del__()  # the package's only way to delete at a known time
         self._entities.clear()
 
-    def _on_signal(self, number: int, frame: object) -> None:
-        self._signalled = True
-
     def _own(self, entity: Any) -> Any:
         self._entities.append(entity)
         return entity
@@ -274,14 +261,15 @@ class DdsGraph:
         if self._stopped.is_set():
             raise RuntimeError(f"{self.node_name} has left the graph, {topic} cannot be created")
         name = self._arguments.resolve(topic)
-        dds_name = discovery.dds_topic(name)
-        present = self._types.setdefault(dds_name, type_name)
+        if name not in self._topics:
+            data_type = _idl_class(self._store.distro, type_name)
+            dds_topic = self._own(Topic(self._participant, discovery.dds_topic(name), data_type))
+            self._topics[name] = (type_name, dds_topic)
+            self._peers.use_topic(name, type_name)
+        present, dds_topic = self._topics[name]
         if present != type_name:
             raise ValueError(f"topic {name} is already used here with {present}, not {type_name}")
-        if dds_name not in self._topics:
-            data_type = _idl_class(self._store, type_name)
-            self._topics[dds_name] = self._own(Topic(self._participant, dds_name, data_type))
-        return name, self._topics[dds_name]
+        return name, dds_topic
 
     def _qos(self, qos: Qos, type_name: str) -> DdsQos:
         return _dds_qos(qos, discovery.endpoint_user_data(self._store, type_name))
@@ -291,13 +279,14 @@ class DdsGraph:
         endpoint.set_status_mask(status)
         self._waitset.attach(endpoint)
         self._announce()
-        self._compare_types()
 
-    def _announcing_writer(self) -> DataWriter:
-        data_type = _idl_class(self._store, discovery.DISCOVERY_TYPE)
-        topic = self._own(Topic(self._participant, discovery.DISCOVERY_TOPIC, data_type))
-        qos = self._qos(discovery.DISCOVERY_QOS, discovery.DISCOVERY_TYPE)
-        return self._own(DataWriter(self._participant, topic, qos))
+    def _announcing_publisher(self) -> DdsPublisher:
+        name, type_name = discovery.DISCOVERY_TOPIC, discovery.DISCOVERY_TYPE
+        data_type = _idl_class(self._store.distro, type_name)
+        topic = self._own(Topic(self._participant, name, data_type))
+        qos = self._qos(discovery.DISCOVERY_QOS, type_name)
+        writer = self._own(DataWriter(self._participant, topic, qos))
+        return DdsPublisher(writer, name, type_name, self._log)
 
     def _announce(self) -> None:
         info = discovery.participant_info(
@@ -307,8 +296,7 @@ class DdsGraph:
             readers=[subscription.reader.guid.bytes for subscription in self._subscriptions],
             writers=[publisher._writer.guid.bytes for publisher in self._publishers],
         )
-        topic, type_name = discovery.DISCOVERY_TOPIC, discovery.DISCOVERY_TYPE
-        DdsPublisher(self._announcer, topic, type_name, self._log).publish(info)
+        self._announcer.publish(info)
 
     def _serve(self) -> None:
         """Body of the graph's thread."""
@@ -342,73 +330,39 @@ class DdsGraph:
                 return
             for reader, is_publisher in zip(self._peer_readers, (True, False), strict=True):
                 for endpoint in reader.take(1000):
-                    self._note(endpoint, is_publisher)
-            self._compare_types()
+                    self._meet(endpoint, is_publisher)
             for publisher in self._publishers:
                 status = publisher._writer.get_offered_incompatible_qos_status()
-                self._compare_qos(publisher._topic, status, is_publisher=True)
+                if status.total_count_change:
+                    policy = status.last_policy_id
+                    self._peers.qos_refused(publisher._topic, policy, is_publisher=True)
             for subscription in self._subscriptions:
                 status = subscription.reader.get_requested_incompatible_qos_status()
-                self._compare_qos(subscription.topic, status, is_publisher=False)
+                if status.total_count_change:
+                    policy = status.last_policy_id
+                    self._peers.qos_refused(subscription.topic, policy, is_publisher=False)
 
-    def _note(self, endpoint: Any, is_publisher: bool) -> None:
+    def _meet(self, endpoint: Any, is_publisher: bool) -> None:
         if endpoint.sample_info.instance_state != InstanceState.Alive:
-            self._peers.pop(endpoint.key, None)
-        elif (endpoint.topic_name or "").startswith("rt/"):
-            has_user_data = Policy.Userdata in endpoint.qos
-            user_data = endpoint.qos[Policy.Userdata].data if has_user_data else b""
-            self._peers[endpoint.key] = discovery.Peer(
-                endpoint.topic_name,
-                endpoint.type_name,
-                discovery.type_hash_of(user_data),
-                is_publisher,
-            )
-
-    def _compare_types(self) -> None:
-        for peer in self._peers.values():
-            if conflict := discovery.type_conflict(peer, self._types, self._store):
-                self._say_once(conflict)
-
-    def _compare_qos(self, topic: str, status: Any, *, is_publisher: bool) -> None:
-        if status.total_count_change:
-            policy = status.last_policy_id
-            self._say_once(discovery.qos_conflict(topic, policy, is_publisher=is_publisher))
-
-    def _say_once(self, warning: str) -> None:
-        if warning not in self._said:
-            self._said.add(warning)
-            self._log.warning(warning)
+            self._peers.left(endpoint.key)
+            return
+        has_user_data = Policy.Userdata in endpoint.qos
+        user_data = endpoint.qos[Policy.Userdata].data if has_user_data else b""
+        type_hash = discovery.type_hash_of(user_data)
+        peer = Peer(endpoint.topic_name, endpoint.type_name, type_hash, is_publisher)
+        self._peers.met(endpoint.key, peer)
 
 
 def _participant(domain_id: int) -> DomainParticipant:
     qos = DdsQos(Policy.Userdata(discovery.PARTICIPANT_USER_DATA))
     try:
-        with _cyclone_environment(cyclone_config(os.environ)):
+        with cyclone_environment():
             return DomainParticipant(domain_id, qos)
     except DDSException as error:
         raise RuntimeError(
-            f"cannot join DDS domain {domain_id} ({error}): is a network interface up (at least lo), "
+            f"cannot join DDS domain {domain_id} ({error}): is a network interface up, "
             "and is CYCLONEDDS_URI right, if it is set?"
         ) from error
-
-
-@contextmanager
-def _cyclone_environment(config: str) -> Iterator[None]:
-    """Let Cyclone read `config` when it creates a domain.
-
-    A `Domain` object would take it too, but would have to outlive every participant of the process;
-    one that is created along with its first participant goes with the last.
-    """
-    with _environment_lock:
-        previous = os.environ.get("CYCLONEDDS_URI")
-        os.environ["CYCLONEDDS_URI"] = config
-        try:
-            yield
-        finally:
-            if previous is None:
-                del os.environ["CYCLONEDDS_URI"]
-            else:
-                os.environ["CYCLONEDDS_URI"] = previous
 
 
 def _dds_qos(qos: Qos, user_data: bytes) -> DdsQos:
@@ -442,21 +396,22 @@ _IDL_NUMBERS: dict[str, Any] = {
 
 
 @cache
-def _idl_class(store: Typestore, type_name: str) -> Any:
+def _idl_class(distro: str, type_name: str) -> Any:
     """Cyclone's description of a ROS message.
 
     It serves discovery (peers with XTypes compare definitions) and lets Cyclone refuse malformed
-    bytes in C. No object of it is ever made: its Python decoder is 60 times slower than the network.
+    bytes in C. No object of it is ever made: its Python decoder takes 60 ms for a 720p image.
     """
-    fields = {name: _idl_field(store, kind) for name, kind in store.fields(type_name)}
+    fields = Typestore(distro).fields(type_name)
+    members = {name: _idl_field(distro, kind) for name, kind in fields}
     dds_name = discovery.dds_type(type_name).replace("::", ".")
-    return idl.make_idl_struct(dds_name.split(".")[-1], dds_name, fields, dataclassify=False)
+    return idl.make_idl_struct(dds_name.split(".")[-1], dds_name, members, dataclassify=False)
 
 
-def _idl_field(store: Typestore, field: FieldType) -> Any:
+def _idl_field(distro: str, field: FieldType) -> Any:
     kind, detail = field
     if kind == Nodetype.NAME:
-        return _idl_class(store, detail)
+        return _idl_class(distro, detail)
     if kind == Nodetype.BASE:
         name, bound = detail
         if name == "string":
@@ -464,8 +419,7 @@ def _idl_field(store: Typestore, field: FieldType) -> Any:
         if name not in _IDL_NUMBERS:
             raise ValueError(f"fields of type {name} cannot be sent without ROS")
         return _IDL_NUMBERS[name]
-    item, length = detail
+    item, length = _idl_field(distro, detail[0]), detail[1]
     if kind == Nodetype.ARRAY:
-        return idl_types.array[_idl_field(store, item), length]
-    bounds = (length,) if length else ()
-    return idl_types.sequence[(_idl_field(store, item), *bounds)]
+        return idl_types.array[item, length]
+    return idl_types.sequence[(item, length) if length else item]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -17,36 +16,19 @@ DISCOVERY_QOS = Qos("reliable", "transient_local", depth=1)
 PARTICIPANT_USER_DATA = b"enclave=/;"
 
 
-@dataclass(frozen=True)
-class Peer:
-    """A reader or writer somewhere on the network, as discovery shows it."""
-
-    topic: str
-    """DDS name."""
-    type_name: str
-    """DDS name."""
-    type_hash: str | None
-    is_publisher: bool
-
-
 def dds_topic(full_name: str) -> str:
     """DDS name of an absolute ROS topic."""
     return f"rt{full_name}"
 
 
-def ros_topic(dds_name: str) -> str:
-    """ROS name of a DDS topic."""
-    return dds_name.removeprefix("rt")
-
-
 def dds_type(type_name: str) -> str:
-    """"sensor_msgs/msg/Image" -> "sensor_msgs::msg::dds_::Image_"."""
+    """DDS name of a ROS type: sensor_msgs/msg/Image is sensor_msgs::msg::dds_::Image_."""
     package, kind, name = type_name.split("/")
     return f"{package}::{kind}::dds_::{name}_"
 
 
 def ros_type(dds_name: str) -> str:
-    """"sensor_msgs::msg::dds_::Image_" -> "sensor_msgs/msg/Image"; others stay as they are."""
+    """ROS name of a DDS type; one that is no ROS type's stays as it is."""
     parts = dds_name.split("::")
     if len(parts) == 4 and parts[2] == "dds_":
         return f"{parts[0]}/{parts[1]}/{parts[3].removesuffix('_')}"
@@ -79,8 +61,11 @@ def participant_info(
     """CDR of rmw_dds_common/ParticipantEntitiesInfo for a participant with one node.
 
     Args:
-        participant: its GUID, 16 bytes; so are those of `readers` and `writers`.
+        store: types of the distribution to be compatible with.
+        participant: its GUID, 16 bytes.
         node: namespace ("/" for none) and name.
+        readers: GUIDs of the node's readers, 16 bytes each.
+        writers: GUIDs of the node's writers.
     """
     gid_type = store.type("rmw_dds_common/msg/Gid")
     # 16 bytes from Iron on; Humble leaves 8 more, which stay 0.
@@ -97,59 +82,3 @@ def participant_info(
     )
     info = store.type(DISCOVERY_TYPE)(gid=gid(participant), node_entities_info_seq=[entities])
     return store.encode(info, DISCOVERY_TYPE)
-
-
-def type_conflict(peer: Peer, own_types: Mapping[str, str], store: Typestore) -> str | None:
-    """What to tell the user if a peer's type does not fit ours; None if it does, or is not met.
-
-    Args:
-        peer: a reader or writer of anybody's.
-        own_types: ROS type by DDS topic.
-        store: for the hashes of our types.
-    """
-    ours = own_types.get(peer.topic)
-    if ours is None:
-        return None
-    who = "a publisher" if peer.is_publisher else "a subscriber"
-    topic = ros_topic(peer.topic)
-    if peer.type_name != dds_type(ours):
-        return (
-            f"{who} on {topic} uses another type: {ros_type(peer.type_name)}, here it is {ours}; "
-            "nothing passes between the two, remap one of them"
-        )
-    hash_here = store.type_hash(ours) if store.has_type_hashes else None
-    if peer.type_hash and hash_here and peer.type_hash != hash_here:
-        return (
-            f"{who} on {topic} has another definition of {ours} ({peer.type_hash}, here "
-            f"{hash_here}): its messages may be misread, build both from the same version"
-        )
-    return None
-
-
-# Policy numbers of the DDS standard, and what helps.
-_QOS_MENDS = {
-    2: ("durability", "publish transient_local, or subscribe volatile"),
-    4: ("deadline", "subscribe without a deadline"),
-    6: ("ownership", "use shared ownership"),
-    8: ("liveliness", "subscribe with automatic liveliness"),
-    11: ("reliability", "publish reliable, or subscribe best_effort"),
-    23: ("data representation", "use XCDR1 (plain CDR), as ROS 2 does"),
-    24: ("type consistency", "build both sides from the same message definition"),
-}
-
-
-def qos_conflict(topic: str, policy_id: int, *, is_publisher: bool) -> str:
-    """What to tell the user when a peer's quality of service cannot be met.
-
-    Args:
-        topic: absolute ROS name.
-        policy_id: number of the policy in the DDS standard.
-        is_publisher: whether ours is the publisher.
-    """
-    policy, mend = _QOS_MENDS.get(policy_id, (f"policy {policy_id}", "compare `ros2 topic info -v`"))
-    asks = (
-        f"a subscriber on {topic} asks for more {policy} than this node offers"
-        if is_publisher
-        else f"this node asks for more {policy} on {topic} than a publisher offers"
-    )
-    return f"{asks}: nothing passes between the two; {mend}"

@@ -58,7 +58,7 @@ def load_parameter_file(path: str) -> list[Section]:
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentError(f"parameter file {path} cannot be read: {error}") from error
     try:
-        content = yaml.load(text, _RosLoader)  # noqa: S506  # it is a SafeLoader
+        content = yaml.load(text, _RosLoader)
     except (yaml.YAMLError, ValueError) as error:
         where = " ".join(str(error).split())
         raise ArgumentError(f"parameter file {path} is not valid YAML: {where}") from error
@@ -74,7 +74,7 @@ def load_parameter_file(path: str) -> list[Section]:
 def parse_value(text: str, name: str) -> Any:
     """Value of a `NAME:=VALUE` argument, typed by YAML's rules."""
     try:
-        value = yaml.load(text, _RosLoader)  # noqa: S506  # it is a SafeLoader
+        value = yaml.load(text, _RosLoader)
     except (yaml.YAMLError, ValueError) as error:
         raise ArgumentError(f"parameter {name}: {text!r} is not a YAML value") from error
     return _checked(value, name, "the command line")

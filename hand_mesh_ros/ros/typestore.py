@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ DISTROS = {
 }
 
 FieldType = tuple[Nodetype, Any]
-"""How rosbags describes a field: BASE (name, bound), NAME type, ARRAY or SEQUENCE (type, length)."""
+"""A field as rosbags has it: BASE (name, bound), NAME type, ARRAY or SEQUENCE (type, length)."""
 
 
 class TypestoreError(ValueError):
@@ -31,7 +32,9 @@ class Typestore:
     def __init__(self, distro: str = "jazzy") -> None:
         if distro not in DISTROS:
             known = ", ".join(DISTROS)
-            raise TypestoreError(f"ROS distribution {distro!r} is not known, expected one of {known}")
+            raise TypestoreError(
+                f"ROS distribution {distro!r} is not known, expected one of {known}"
+            )
         self.distro = distro
         self._store = _load(distro)
 
@@ -44,7 +47,7 @@ class Typestore:
         """Class of a message ("std_msgs/msg/Header"): a dataclass, arrays are numpy's."""
         return self._store.types[self._checked(type_name)]
 
-    def fields(self, type_name: str) -> list[tuple[str, FieldType]]:
+    def fields(self, type_name: str) -> Sequence[tuple[str, FieldType]]:
         """Names and types of a message's fields, in the order of the wire."""
         return self._store.fielddefs[self._checked(type_name)][1]
 

@@ -133,7 +133,7 @@ class HandMotion:
             seed: decides everything.
         """
         rng = np.random.default_rng([seed, int(side)])
-        self._side, self._camera, self._anatomy = side, camera, anatomy
+        self._side, self._anatomy = side, anatomy
         self._seed = seed
         # A person who faces the camera: the elbow is below, behind and outside of the hand.
         elbow = np.array([-0.15, 0.88, 0.45]) / np.linalg.norm([-0.15, 0.88, 0.45])

@@ -86,6 +86,8 @@ class VideoSource:
 def open_capture(what: str | int) -> cv2.VideoCapture:
     """An OpenCV capture of a file or device, opened without the library's own complaints."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first file is opened
+    if not hasattr(cv2, "setLogLevel"):  # distributions' older OpenCV
+        return cv2.VideoCapture(what)
     level = cv2.getLogLevel()
     cv2.setLogLevel(0)
     try:

@@ -1,0 +1,202 @@
+"""`hand-mesh demo`: a camera, the node, and a table of what comes out, each in its own process."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+
+from hand_mesh_ros.cli.camera import add_source_arguments, make_source
+from hand_mesh_ros.cli.demo_monitor import DemoMonitor
+from hand_mesh_ros.cli.demo_table import table
+from hand_mesh_ros.cli.main import UsageError
+from hand_mesh_ros.cli.overlay_files import OverlayFiles
+from hand_mesh_ros.hand_models.open_hand import load_open_hand
+from hand_mesh_ros.ros.camera_node import CAMERA_INFO_TOPIC, IMAGE_TOPIC
+from hand_mesh_ros.ros.dds_graph import DdsGraph
+from hand_mesh_ros.ros.parameters import NodeParameters
+from hand_mesh_ros.sources.synthetic import SyntheticCamera
+
+TABLE_PERIOD_S = 0.2
+LAST_ANSWER_S = 1.5
+"""How long to wait for answers after the camera's last frame."""
+NO_ANSWER_S = 60.0
+"""How long a node may take to answer its first image."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    add_source_arguments(parser)
+    parser.add_argument("--headless", action="store_true", help="no table; a summary at the end")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was measured")
+    parser.add_argument("--overlay", type=Path, metavar="DIR", help="write images with the mesh")
+    parser.add_argument(
+        "--known-hand-length",
+        metavar="M|true",
+        help="m, wrist joint to middle fingertip; true: the synthetic hand's own",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until the frames are through, or for ever; the node's failure is the demo's."""
+    source = make_source(args)
+    parameters = _node_parameters(args, source)
+    source.close()
+    try:
+        graph = DdsGraph("hand_mesh_demo", arguments=args.ros_arguments)
+        NodeParameters.from_overrides(graph.parameter_overrides())
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    overlays = None
+    try:
+        monitor = DemoMonitor(graph)
+        if args.overlay is not None:
+            overlays = OverlayFiles(graph, args.overlay, hold=args.hold)
+        with _node(args, parameters) as node, _camera(args) as camera:
+            _watch(monitor, node, camera, headless=args.headless)
+            peak_mb = node.peak_memory_mb()
+        report: dict[str, Any] = {"frames": camera.frames_sent(), **monitor.report()}
+        if peak_mb is not None:
+            report["node_peak_memory_mb"] = round(peak_mb, 1)
+        if overlays is not None:
+            report["overlays"] = overlays.close()
+    finally:
+        graph.shutdown()
+    if args.headless:
+        print(json.dumps(report, indent=2))
+    if args.report is not None:
+        args.report.write_text(json.dumps(report, indent=2) + "\n")
+    if not report["frames_answered"]:
+        print("hand-mesh demo: the node answered no image; it said:", file=sys.stderr)
+        print(node.last_words(), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _node_parameters(args: argparse.Namespace, source: object) -> list[str]:
+    """Node parameters that the demo's own options stand for."""
+    if args.known_hand_length is None:
+        return []
+    if args.known_hand_length == "true":
+        if not isinstance(source, SyntheticCamera):
+            raise UsageError("--known-hand-length true needs the synthetic camera (no --input)")
+        shape = source.frame_at(0).hands[0].shape
+        return ["-p", f"known_hand_length_m:={load_open_hand().hand_length_m(shape):.5f}"]
+    try:
+        length_m = float(args.known_hand_length)
+        NodeParameters(known_hand_length_m=length_m)
+    except ValueError as error:
+        raise UsageError(f"--known-hand-length {args.known_hand_length}: {error}") from error
+    return ["-p", f"known_hand_length_m:={length_m}"]
+
+
+class _Process:
+    """A sub-command in a process of its own; what it says is kept in a file."""
+
+    def __init__(self, name: str, arguments: list[str]) -> None:
+        self.name = name
+        self._said = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")
+        # A group of its own: Ctrl-C is for the demo, which then ends the others in order.
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "hand_mesh_ros.cli", *arguments],
+            stdout=self._said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._popen.poll()
+
+    def peak_memory_mb(self) -> float | None:
+        """Largest resident size so far; None where the system doesn't tell, or it has ended."""
+        try:
+            status = Path(f"/proc/{self._popen.pid}/status").read_text()
+        except OSError:
+            return None
+        kb = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+        return float(kb[0]) / 1024 if kb else None
+
+    def frames_sent(self) -> int:
+        """What a camera process said that it sent."""
+        said = [line for line in self.all_words().splitlines() if line.startswith("frames sent: ")]
+        return int(said[-1].split(": ")[1]) if said else 0
+
+    def all_words(self) -> str:
+        self._said.seek(0)
+        return self._said.read()
+
+    def last_words(self) -> str:
+        return "\n".join(self.all_words().splitlines()[-20:])
+
+    def stop(self) -> None:
+        """Ask, wait, insist."""
+        for sign, patience_s in (
+            (signal.SIGINT, 5.0),
+            (signal.SIGTERM, 3.0),
+            (signal.SIGKILL, 3.0),
+        ):
+            if self._popen.poll() is not None:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, sign)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(patience_s)
+
+
+@contextlib.contextmanager
+def _node(args: argparse.Namespace, parameters: list[str]) -> Iterator[_Process]:
+    remaps = ["-r", f"image:={IMAGE_TOPIC}", "-r", f"camera_info:={CAMERA_INFO_TOPIC}"]
+    ours = ["--ros-args", *remaps, *parameters]
+    theirs = args.ros_arguments[1:] if args.ros_arguments else []
+    process = _Process("node", ["run", *ours, *theirs])
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+@contextlib.contextmanager
+def _camera(args: argparse.Namespace) -> Iterator[_Process]:
+    arguments = ["camera", "--wait", "--hold", str(args.hold), "--seed", str(args.seed)]
+    arguments += ["--width", str(args.width), "--height", str(args.height)]
+    arguments += ["--hands", str(args.hands), "--fov", str(args.fov)]
+    for name in ("input", "camera_info", "frames", "rate"):
+        value = getattr(args, name)
+        if value is not None:
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
+    process = _Process("camera", [*arguments, *args.ros_arguments])
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def _watch(monitor: DemoMonitor, node: _Process, camera: _Process, *, headless: bool) -> None:
+    """Show what comes until the camera has ended and been answered, or the user ends it."""
+    started_s = time.monotonic()
+    ended_s = None
+    screen = contextlib.nullcontext() if headless else Live(table(monitor), refresh_per_second=10)
+    with contextlib.suppress(KeyboardInterrupt), screen as live:
+        while ended_s is None or time.monotonic() < ended_s + LAST_ANSWER_S:
+            time.sleep(TABLE_PERIOD_S)
+            if live is not None:
+                live.update(table(monitor))
+            if camera.exit_code is not None and ended_s is None:
+                ended_s = time.monotonic()
+            silent = not monitor.num_results and time.monotonic() > started_s + NO_ANSWER_S
+            if node.exit_code is not None or silent:
+                return
+    if camera.exit_code:
+        raise UsageError(camera.last_words().removeprefix("hand-mesh camera: "))

@@ -1,0 +1,61 @@
+"""Entry of the `hand-mesh` command: one sub-command a file, loaded when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from hand_mesh_ros import __version__
+
+COMMANDS = {
+    "demo": "camera, node and a live table in one command",
+    "run": "the node alone, on the topics of your camera",
+    "camera": "publish a synthetic hand, images, a video or a webcam as a camera",
+}
+
+
+class UsageError(Exception):
+    """The user asked for something that cannot be: one clear line, exit code 2."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a sub-command; 0 when it worked, 1 when it failed, 2 when it was called wrongly."""
+    # The arrays here are small: more threads would only take turns with the detector's.
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    parser = argparse.ArgumentParser(
+        prog="hand-mesh", description="Live metric 3D hand meshes over ROS 2 topics."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    argv = list(sys.argv[1:] if argv is None else argv)
+    # Only the command that is called is imported: `--help` of one must not load another's libraries.
+    called = next((word for word in argv if word in COMMANDS), None)
+    for name, text in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=text, description=text)
+        if name == called:
+            module = importlib.import_module(f"hand_mesh_ros.cli.{name}")
+            module.add_arguments(sub)
+            sub.set_defaults(function=module.run)
+    ours, ros = _split_ros_arguments(argv)
+    args = parser.parse_args(ours)
+    args.ros_arguments = ros
+    try:
+        return args.function(args)
+    except UsageError as error:
+        print(f"hand-mesh {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _split_ros_arguments(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Our arguments, and those between `--ros-args` and `--` (or the end), flag included."""
+    if "--ros-args" not in argv:
+        return argv, []
+    start = argv.index("--ros-args")
+    end = argv.index("--", start) + 1 if "--" in argv[start:] else len(argv)
+    return argv[:start] + argv[end:], argv[start:end]

@@ -1,0 +1,1 @@
+"""How good it is: errors against a known truth."""

@@ -1,0 +1,96 @@
+"""Says once what does not fit between this node and the others on its topics, and what helps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from hand_mesh_ros.ros.discovery import dds_topic, dds_type, ros_type
+from hand_mesh_ros.ros.typestore import Typestore
+
+# Policy numbers of the DDS standard, and what helps.
+_QOS_MENDS = {
+    2: ("durability", "publish transient_local, or subscribe volatile"),
+    4: ("deadline", "subscribe without a deadline"),
+    6: ("ownership", "use shared ownership"),
+    8: ("liveliness", "subscribe with automatic liveliness"),
+    11: ("reliability", "publish reliable, or subscribe best_effort"),
+    23: ("data representation", "use XCDR1 (plain CDR), as ROS 2 does"),
+    24: ("type consistency", "build both sides from the same message definition"),
+}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A reader or writer somewhere on the network, as discovery shows it; names are DDS's."""
+
+    topic: str
+    type_name: str
+    type_hash: str | None
+    is_publisher: bool
+
+
+class PeerWatch:
+    """Compares the types of all known readers and writers with those of this node's topics."""
+
+    def __init__(self, store: Typestore, log: logging.Logger) -> None:
+        self._store = store
+        self._log = log
+        self._said: set[str] = set()
+        self._own_types: dict[str, tuple[str, str]] = {}  # ROS topic and type by DDS topic
+        self._peers: dict[Hashable, Peer] = {}
+
+    def use_topic(self, topic: str, type_name: str) -> None:
+        """Note that this node uses a topic (absolute ROS name) with a type."""
+        self._own_types[dds_topic(topic)] = (topic, type_name)
+        for peer in self._peers.values():
+            self._compare(peer)
+
+    def met(self, key: Hashable, peer: Peer) -> None:
+        """Note a reader or writer that is there."""
+        self._peers[key] = peer
+        self._compare(peer)
+
+    def left(self, key: Hashable) -> None:
+        """Forget a reader or writer that is gone."""
+        self._peers.pop(key, None)
+
+    def qos_refused(self, topic: str, policy_id: int, *, is_publisher: bool) -> None:
+        """Say that a peer on an absolute ROS topic asks for, or offers, another quality.
+
+        Args:
+            topic: absolute ROS name.
+            policy_id: number of the policy in the DDS standard.
+            is_publisher: whether this node is the publisher.
+        """
+        compare = "compare both sides in ros2 topic info -v"
+        policy, mend = _QOS_MENDS.get(policy_id, (f"policy {policy_id}", compare))
+        self.say_once(
+            f"a subscriber on {topic} asks for more {policy} than this node offers; {mend}"
+            if is_publisher
+            else f"this node asks for more {policy} on {topic} than a publisher offers; {mend}"
+        )
+
+    def say_once(self, warning: str) -> None:
+        """Log a warning that has not been logged yet."""
+        if warning not in self._said:
+            self._said.add(warning)
+            self._log.warning(warning)
+
+    def _compare(self, peer: Peer) -> None:
+        if peer.topic not in self._own_types:
+            return
+        topic, ours = self._own_types[peer.topic]
+        who = f"a {'publisher' if peer.is_publisher else 'subscriber'} on {topic}"
+        own_hash = self._store.type_hash(ours) if self._store.has_type_hashes else None
+        if peer.type_name != dds_type(ours):
+            self.say_once(
+                f"{who} uses another type: {ros_type(peer.type_name)}, here it is {ours}; "
+                "nothing passes between the two, remap one of them"
+            )
+        elif peer.type_hash and own_hash and peer.type_hash != own_hash:
+            self.say_once(
+                f"{who} has another definition of {ours} ({peer.type_hash}, here {own_hash}); "
+                "its messages may be misread, build both from the same version"
+            )
