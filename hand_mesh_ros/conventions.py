@@ -74,7 +74,7 @@ class Side(IntEnum):
 
 
 class RootSource(IntEnum):
-    """What the camera-space root was computed from; the values are those of `HandMesh.root_source`."""
+    """What the root was computed from; the values are those of `HandMesh.root_source`."""
 
     REPROJECTION = 0
     DEPTH = 1

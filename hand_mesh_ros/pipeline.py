@@ -19,7 +19,7 @@ from hand_mesh_ros.types import Frame, Hand, Reconstruction, Result, Root, Track
 
 
 class Pipeline:
-    """Detect, track, reconstruct, place, smooth; one frame at a time, in the order of its stamps."""
+    """Detect, track, reconstruct, place, smooth; one frame at a time, in the order of stamps."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Pipeline:
         return self.reconstructor.hand_model
 
     def process(self, frame: Frame) -> Result:
-        """Every hand of one frame; a hand that the evidence doesn't fix is left out, never guessed."""
+        """Every hand of one frame; what the evidence doesn't fix is left out, never guessed."""
         stage_s: dict[str, float] = {}
         with _timed(stage_s, "detection"):
             detections = self.detector.detect(frame.image, frame.stamp_ns)

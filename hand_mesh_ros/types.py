@@ -39,7 +39,7 @@ class Detection:
     keypoints_px: np.ndarray
     """(21, 2) float64, px of the source image, detector convention."""
     keypoints_rel_m: np.ndarray | None
-    """(21, 3) float64, m, camera axes, about the hand's centre: the detector's own guess of depth."""
+    """(21, 3) float64, m, camera axes, about the hand's centre: the detector's own guess."""
     box_px: np.ndarray
     """(4,) float64, x0 y0 x1 y1 of the keypoints, px; may reach beyond the image."""
 

@@ -419,6 +419,28 @@ def test_the_graph_searches_only_when_told(scenes):
         detector.detect(image, 0)
 
 
+def test_the_edited_graph_sees_what_the_stock_one_sees(scenes):
+    hands_module = pytest.importorskip("mediapipe.python.solutions.hands")
+    stock, ours = hands_module.Hands(), MediaPipeHands()
+    for scene in scenes[:3]:
+        image = scene.frame.image
+        stock.reset()
+        ours.reset()
+        for i in range(3):
+            result = stock.process(image)
+            (hand,) = ours.detect(image, i * FRAME_NS)
+            landmarks = [(p.x, p.y) for p in result.multi_hand_landmarks[0].landmark]
+            world = [(p.x, p.y, p.z) for p in result.multi_hand_world_landmarks[0].landmark]
+            expected_px = np.array(landmarks) * [image.shape[1], image.shape[0]]
+            assert np.allclose(hand.keypoints_px, expected_px, atol=0.02)
+            assert np.allclose(hand.keypoints_rel_m, world, atol=1e-4)
+            (side,) = result.multi_handedness[0].classification
+            assert hand.side_score == pytest.approx(side.score, abs=1e-3)
+            assert (hand.side is Side.RIGHT) == (side.label == "Left")
+    stock.close()
+    ours.close()
+
+
 def test_two_hands_and_the_limit():
     pytest.importorskip("mediapipe")
     from hand_mesh_ros.sources.synthetic import SyntheticCamera

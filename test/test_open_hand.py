@@ -1,5 +1,7 @@
 """The hand that ships: its size, axes, skeleton and named angles."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -76,12 +78,12 @@ def test_hand_length_is_that_of_the_straight_middle_finger():
 
 @pytest.mark.parametrize("finger", FINGERS[1:])
 def test_zero_flexion_is_straight(finger):
-    """The last three bones lie in a line, seen from the side (their bend about the flexion axis)."""
+    """The last three bones are in line, seen from the side (bend about the flexion axis)."""
     first = 4 * FINGERS.index(finger) + 1
     bones = np.diff(keypoints(FLAT)[first : first + 4], axis=0)
     bones /= np.linalg.norm(bones, axis=1, keepdims=True)
     axis = HAND.flexion_axes[FINGER_JOINTS[finger][1]]
-    bend = np.degrees([np.cross(a, b) @ axis for a, b in zip(bones[:-1], bones[1:], strict=True)])
+    bend = np.degrees([np.cross(a, b) @ axis for a, b in pairwise(bones)])
     assert np.abs(bend).max() < 2.0
 
 
@@ -95,7 +97,10 @@ def test_flexion_moves_the_tip_to_the_palm(finger, joint):
     assert np.abs(flexed[others] - straight[others]).max() < 1e-12
 
 
-@pytest.mark.parametrize(("finger", "sign"), [("index", 1), ("middle", 1), ("ring", -1), ("little", -1)])
+AWAY = [("index", 1), ("middle", 1), ("ring", -1), ("little", -1)]
+
+
+@pytest.mark.parametrize(("finger", "sign"), AWAY)
 def test_abduction_spreads(finger, sign):
     tip = 4 * FINGERS.index(finger) + 4
     spread = keypoints(bent(f"{finger}_mcp_abduction", 15))

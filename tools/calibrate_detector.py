@@ -1,7 +1,7 @@
 """Measure where MediaPipe marks the open hand, and store it as the model's "detector" keypoints.
 
-Hands of many shapes, poses, skins and views are drawn, detected, and one constant offset a keypoint (in
-the frame of a bone, growing with the hand) is fitted to the landmarks. Run it after
+Hands of many shapes, poses, skins and views are drawn and detected, and one constant offset a
+keypoint (in the frame of a bone, growing with the hand) is fitted to the landmarks. Run it after
 `tools/make_open_hand.py`; both write `hand_mesh_ros/hand_models/data/open_hand.npz`.
 
     python tools/calibrate_detector.py
@@ -23,7 +23,7 @@ from hand_mesh_ros.hand_models.open_hand import DATA, load_open_hand
 from hand_mesh_ros.sources.hand_look import HandLook, Light
 from hand_mesh_ros.sources.hand_motion import R_CAMERA_UPRIGHT, HandMotion
 from hand_mesh_ros.sources.rendering import draw, rasterize
-from hand_mesh_ros.sources.synthetic import Background
+from hand_mesh_ros.sources.background import Background
 
 # Far from any seed that the demo, the tests or an evaluation uses.
 FIRST_SEED = 1_000_000
@@ -69,7 +69,7 @@ def main() -> None:
     print("median distance of landmark and keypoint on the other half, share of the hand's size:")
     print(f"  anatomical {np.median(before):.4f}, detector {np.median(after):.4f}")
     print("  by keypoint:", np.median(after, axis=0).round(3).tolist())
-    axis_std = 1.4826 * np.median(np.abs(after)) / np.sqrt(np.log(4.0)) / 1.4826
+    axis_std = np.median(after) / np.sqrt(np.log(4.0))
     print(f"  standard deviation of one axis (robust): {axis_std:.4f}")
     with np.load(DATA / "open_hand.npz", allow_pickle=False) as file:
         data = {key: file[key] for key in file.files}
@@ -102,12 +102,15 @@ def collect(model: HandModel, num_hands: int) -> list[Sample]:
             t = spot - middle + np.array([0.0, 0.0, rng.uniform(0.35, 0.7)])
             image = background.at(rng.uniform(0.0, 30.0))
             mesh = look.dress(posed.vertices_m + t, R, motion.elbow, light)
-            draw(image, rasterize(mesh, camera), float(camera.K[0, 0]))
+            visible = rasterize(mesh, camera)
+            if visible is not None:
+                draw(image, visible, float(camera.K[0, 0]))
             detector.reset()
             truth_px = camera.project(posed.joints_m + t)
             for detection in detector.detect(image, 0):
                 size_px = np.ptp(truth_px, axis=0).max()
-                off = np.linalg.norm(detection.keypoints_px[[0, 5, 17]] - truth_px[[0, 1, 7]], axis=1)
+                off_px = detection.keypoints_px[[0, 5, 17]] - truth_px[[0, 1, 7]]
+                off = np.linalg.norm(off_px, axis=1)
                 # A hand found elsewhere, or taken for a left one, says nothing about its keypoints.
                 if detection.side is Side.RIGHT and np.median(off) < 0.3 * size_px:
                     samples.append(
@@ -131,7 +134,7 @@ def random_view(rng: np.random.Generator) -> np.ndarray:
 
 
 def fit_offset(samples: list[Sample], keypoint: int, joint: int) -> tuple[float, int, np.ndarray]:
-    """Robust least squares of one keypoint's offset in the frame of a joint: cost, joint, offset (3,)."""
+    """Robust least squares of a keypoint's offset in a joint's frame: cost, joint, offset (3,)."""
     R = np.array([s.R_joints[joint] * s.size for s in samples])
     p = np.array([s.joints_m[joint] for s in samples])
     rays = np.array([s.rays[keypoint] for s in samples])

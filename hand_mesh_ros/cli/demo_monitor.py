@@ -1,4 +1,4 @@
-"""The demo's third process: receives what the node publishes, compares it with the truth, reports."""
+"""The demo's third process: receives what the node publishes and compares it with the truth."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def errors_of(hands: list[Any], truth: list[Any] | None) -> list[HandError]:
 
 
 def side_name(hand: Any) -> str:
-    """ "left" or "right" of a HandMesh."""
+    """The side of a HandMesh in words."""
     return Side(hand.side).name.lower()
 
 

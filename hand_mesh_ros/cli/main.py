@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     argv = list(sys.argv[1:] if argv is None else argv)
-    # Only the command that is called is imported: `--help` of one must not load another's libraries.
+    # Only the command that is called is imported: one's `--help` must not load another's libraries.
     called = next((word for word in argv if word in COMMANDS), None)
     for name, text in COMMANDS.items():
         sub = subparsers.add_parser(name, help=text, description=text)

@@ -16,8 +16,8 @@ from hand_mesh_ros.ros.typestore import Typestore
 class OverlayFiles:
     """Subscribes to `hand_overlay`; one PNG an image, numbered in the order of arrival.
 
-    With `hold` > 1 the camera shows each still that many times: pictures whose background is the same
-    still would only differ by the tracker's settling, so each block of them leaves its last one.
+    With `hold` > 1 the camera shows each still that many times; the pictures of one still differ
+    only by the tracker's settling, so each block of them leaves its last one.
     """
 
     def __init__(self, graph: Graph, folder: Path, *, hold: int) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from hand_mesh_ros.types import Detection
 
 SAME_HAND_DISTANCE = 0.15
-"""Mean keypoint distance, in hand sizes, below which two reports are one hand. Two reports of one
-hand lie within 0.1; even hands laid on each other differ by more than 0.2."""
+"""Mean keypoint distance, in hand sizes, below which two reports are one hand: a judgement, about
+the distance between neighbouring fingers."""
 
 # A report of the wrong side has its fingers in reversed order, the thumb on the little finger.
 _idx_reversed_fingers = np.array([0, *(4 * f + k for f in (4, 3, 2, 1, 0) for k in (1, 2, 3, 4))])

@@ -1,9 +1,9 @@
 """The hand's degrees of freedom by their clinical names: axes, zero, limits, and what is usual.
 
 Flexion is positive towards the palm and zero where the two bones are in line. Abduction is
-positive away from the middle finger (the middle finger: towards the thumb) and zero in the model's rest pose,
-as are the three angles of the thumb's saddle joint. Ranges: Kapandji, The Physiology of the Joints,
-vol. 1 (rounded outwards by a few degrees, since hand models are not anatomy).
+positive away from the middle finger (the middle finger: towards the thumb) and zero in the model's
+rest pose, as are the three angles of the thumb's saddle joint. Ranges: Kapandji, The Physiology of
+the Joints, vol. 1 (rounded outwards by a few degrees, since hand models are not anatomy).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A hand that can be shaped and posed: template, shape basis, skeleton, skinning (numpy).
 
 Linear blend skinning as in MANO (Romero et al. 2017, eqs. 2 to 5), with the wrist joint at the
-origin. All rotations are about axes of the model frame: fingers -x, palm -y, thumb +z for a right hand.
+origin. All rotations are about axes of the model frame: a right hand has its fingers at -x, its
+palm at -y and its thumb at +z.
 """
 
 from __future__ import annotations

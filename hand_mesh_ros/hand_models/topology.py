@@ -14,8 +14,8 @@ def decimate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Collapse edges into one of their ends until so many vertices are left.
 
-    Quadric error (Garland and Heckbert 1997) decides the order; open boundaries are held in place by
-    planes through their edges. A collapse that would fold a face over or break the surface is skipped.
+    Quadric error (Garland and Heckbert 1997) decides the order; open boundaries are held in place
+    by planes through their edges. A collapse that would fold or break the surface is skipped.
 
     Args:
         vertices: (V, 3)

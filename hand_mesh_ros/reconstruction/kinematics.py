@@ -51,7 +51,7 @@ class HandKinematics:
             R: (3, 3) rotation of the whole hand.
             shape: (S,)
         """
-        # Letters: J 16 joints, K 21 keypoints, D angles, S shape, E = 1 + S (position and derivatives).
+        # Letters: J 16 joints, K 21 keypoints, D angles, S shape, E = 1 + S (value, derivatives).
         stack = self._anatomy.rotation_stack(angles_rad)  # (J, 3 slots, 3, 3)
         outer = np.matmul(stack[:, 0], stack[:, 1])
         local = np.matmul(outer, stack[:, 2])

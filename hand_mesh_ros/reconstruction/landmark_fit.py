@@ -1,9 +1,9 @@
 """The default reconstruction: pose and shape of the hand model fitted to a detector's landmarks.
 
-Levenberg-Marquardt over the wrist's position, the whole hand's rotation, 21 joint angles and 10 shape
-coefficients. Data: the 21 landmarks as rays (so lens and cropping don't matter) and, weakly, the
-detector's own relative 3D. Priors: joint limits, usual angles, usual shapes, DIP following PIP. A track
-starts from its last frame. Left hands are fitted as right ones in a mirror.
+Levenberg-Marquardt over the wrist's position, the whole hand's rotation, 21 joint angles and 10
+shape coefficients. Data: the 21 landmarks as rays (so lens and cropping don't matter) and, weakly, the
+detector's own relative 3D. Priors: joint limits, usual angles, usual shapes, DIP following PIP. A
+track starts from its last frame. Left hands are fitted as right ones in a mirror.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ class LandmarkFit:
         return normal, gradient, cost + float(values @ values)
 
     def _prior_residuals(self, state: _State) -> tuple[np.ndarray, np.ndarray]:
-        """Rows over angles and shape, and their values: usual angles, limits, shape, known length."""
+        """Rows over angles and shape, and values: usual angles, limits, shape, known length."""
         angles, shape = state.angles_rad, state.shape
         num_angles, num_shape = len(angles), len(shape)
         over = angles - np.clip(angles, self.anatomy.lower_rad, self.anatomy.upper_rad)

@@ -74,7 +74,7 @@ class CameraNode:
 
     def _send(self, item: Frame | SyntheticFrame) -> None:
         frame, hands = (item, ()) if isinstance(item, Frame) else (item.frame, item.hands)
-        # A camera stamps when it exposes; an image that was drawn or read is exposed when it is sent.
+        # A camera stamps when it exposes; a drawn or stored image is exposed when it is sent.
         frame = replace(frame, stamp_ns=self._graph.now_ns())
         store = self._store
         self._info.publish(store.encode(_camera_info(store, frame.camera, frame)))

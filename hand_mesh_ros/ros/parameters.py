@@ -124,7 +124,7 @@ class NodeParameters:
         True, "smooth hands over time (One-Euro filter)", name="smoothing.enabled"
     )
     smoothing_min_cutoff_hz: float = _parameter(
-        1.0,
+        1.5,
         "Hz, cutoff of a resting hand; lower: steadier and later",
         name="smoothing.min_cutoff_hz",
         minimum=0.01,

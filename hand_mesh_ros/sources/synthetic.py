@@ -115,6 +115,10 @@ class SyntheticCamera:
         stamp_ns = nominal_stamp_ns(index, self.rate_hz, self._start_ns)
         return SyntheticFrame(Frame(image, self.camera, stamp_ns, self._frame_id), hands)
 
+    def hand_length_m(self) -> float:
+        """True length of the first hand, wrist joint to middle fingertip of the flat hand."""
+        return self._performers[0].hand_length_m
+
     def mask_at(self, index: int) -> np.ndarray:
         """(H, W) bool: pixels of frame `index` that show a hand or a forearm."""
         time_s = index / self.rate_hz
@@ -147,6 +151,7 @@ class _Performer:
         self._model = right if side is Side.RIGHT else right.mirrored()
         self._side = side
         self._motion = HandMotion(right, Anatomy.of(right), side, camera, region_px, seed)
+        self.hand_length_m = self._model.hand_length_m(self._motion.shape)
         # The same generator state for both hands of a person: the same skin.
         self._look = HandLook(self._model, rng)
 
