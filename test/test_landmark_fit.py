@@ -189,7 +189,7 @@ def test_joint_limits_hold_under_absurd_landmarks():
         px = truth.px + 25.0 * rng.standard_normal((21, 2))
         fit = LandmarkFit(HAND)
         fitted(truth, fit, px=px)
-        angles = fit._last[0].angles_rad
+        angles = fit._last[0][0].angles_rad
         over = np.maximum(angles - ANATOMY.upper_rad, ANATOMY.lower_rad - angles)
         assert np.degrees(over.max()) < 12.0
 

@@ -28,9 +28,9 @@ from hand_mesh_ros.types import Detection, Frame, Reconstruction, Track
 class LandmarkFitConfig:
     """How much each kind of evidence counts, and when to stop."""
 
-    landmark_stddev: float = 0.018
+    landmark_stddev: float = 0.015
     """Expected error of a landmark, as a share of the hand's size in the image."""
-    relative_stddev_m: float = 0.04
+    relative_stddev_m: float = 0.06
     """Expected error of the detector's relative 3D landmarks, each axis, m."""
     limit_stddev_rad: float = 0.05
     """How far joint limits give."""
@@ -70,6 +70,24 @@ class _State:
 
 
 @dataclass(frozen=True)
+class _KnownShape:
+    """What is known about one hand's shape: at first how hands are, later how this one was."""
+
+    mean: np.ndarray
+    """(S,)"""
+    frames: int = 0
+
+    @property
+    def stddev(self) -> float:
+        # Frames of one hand err alike, so many of them say little more than a few do.
+        return max(0.5, 1.0 / np.sqrt(1.0 + 0.05 * self.frames))
+
+    def updated(self, shape: np.ndarray) -> _KnownShape:
+        frames = self.frames + 1
+        return _KnownShape(self.mean + (shape - self.mean) / min(frames + 1, 50), frames)
+
+
+@dataclass(frozen=True)
 class _Evidence:
     """What one detection says, as the fit needs it."""
 
@@ -78,6 +96,7 @@ class _Evidence:
     ray_stddev: float
     relative_m: np.ndarray | None
     """(21, 3) m about its mean, camera axes."""
+    shape: _KnownShape
 
 
 class LandmarkFit:
@@ -100,7 +119,7 @@ class LandmarkFit:
         self._mirrored_model = model.mirrored()
         self._kinematics = HandKinematics(model, self.anatomy, "detector")
         num_shape = model.shape_dirs_m.shape[2]
-        self._prior_rows, self._prior_target = _usual(self.anatomy, num_shape)
+        self._usual_rows, self._usual_target = _usual_angles(self.anatomy)
         self._chain_m = model.middle_chain(np.zeros(num_shape))
         unit_chains = [model.middle_chain(unit) for unit in np.eye(num_shape)]
         self._chain_dirs_m = np.stack(unit_chains, axis=2) - self._chain_m[:, :, None]
@@ -108,7 +127,7 @@ class LandmarkFit:
         unknown = float(np.linalg.norm(gradient)) / length
         known = self.config.length_stddev_m / length
         self._size_stddev = unknown if known_hand_length_m is None else known
-        self._last: dict[int, _State] = {}
+        self._last: dict[int, tuple[_State, _KnownShape]] = {}
 
     def reset(self) -> None:
         """Forget all tracks."""
@@ -116,21 +135,23 @@ class LandmarkFit:
 
     def reconstruct(self, frame: Frame, tracks: list[Track]) -> list[Reconstruction | None]:
         """Fit each track's hand; None where fewer than six landmarks are usable."""
-        states: dict[int, _State] = {}
+        states: dict[int, tuple[_State, _KnownShape]] = {}
         results: list[Reconstruction | None] = []
         for track in tracks:
-            evidence = self._evidence(frame, track)
-            last = None if track.is_new else self._last.get(track.track_id)
+            last, shape = None, _KnownShape(np.zeros(self.hand_model.shape_dirs_m.shape[2]))
+            if not track.is_new:
+                last, shape = self._last.get(track.track_id, (last, shape))
+            evidence = self._evidence(frame, track, shape)
             fitted = None if evidence is None else self._fit(evidence, last)
             if fitted is None:
                 results.append(None)
                 continue
-            states[track.track_id] = fitted[0]
+            states[track.track_id] = fitted[0], shape.updated(fitted[0].shape)
             results.append(self._reconstruction(*fitted, track.side))
         self._last = states
         return results
 
-    def _evidence(self, frame: Frame, track: Track) -> _Evidence | None:
+    def _evidence(self, frame: Frame, track: Track, shape: _KnownShape) -> _Evidence | None:
         detection: Detection = track.detection
         rays = frame.camera.rays(detection.keypoints_px)
         usable = np.isfinite(rays).all(axis=1)
@@ -144,7 +165,7 @@ class LandmarkFit:
             rays = rays * [-1.0, 1.0]
             relative = None if relative is None else mirror_points(relative)
         extent = np.ptp(rays[usable], axis=0).max()
-        return _Evidence(rays, max(self.config.landmark_stddev * extent, 1e-6), relative)
+        return _Evidence(rays, max(self.config.landmark_stddev * extent, 1e-6), relative, shape)
 
     def _fit(self, evidence: _Evidence, last: _State | None) -> tuple[_State, np.ndarray] | None:
         """The state of least cost and the covariance of its rotation, (3, 3) rad^2."""
@@ -175,7 +196,7 @@ class LandmarkFit:
 
     def _start(self, evidence: _Evidence) -> _State:
         """Rotation by the palm's relative 3D, then position by its size in the image."""
-        angles, shape = self.anatomy.mean_rad, np.zeros(self.hand_model.shape_dirs_m.shape[2])
+        angles, shape = self.anatomy.mean_rad, evidence.shape.mean
         rest = self._kinematics.pose(angles, np.eye(3), shape).keypoints_m
         R = np.eye(3)
         if evidence.relative_m is not None:
@@ -186,7 +207,7 @@ class LandmarkFit:
         z = np.sqrt(posed[:, :2].var(0).sum() / max(rays.var(0).sum(), 1e-12))
         t = z * np.append(rays.mean(0), 1.0) - posed.mean(0)
         t[2] = max(t[2], 0.05)
-        return _State(t, R, angles.copy(), shape)
+        return _State(t, R, angles, shape)
 
     def _linearise(
         self, state: _State, evidence: _Evidence
@@ -225,7 +246,7 @@ class LandmarkFit:
         normal = JW.T @ J_ray.reshape(-1, num)
         gradient = JW.T @ residual.reshape(-1)
 
-        rows, values = self._prior_residuals(state)
+        rows, values = self._prior_residuals(state, evidence.shape)
         if evidence.relative_m is not None:
             centred = local - local.mean(0)
             relative = evidence.relative_m
@@ -240,7 +261,9 @@ class LandmarkFit:
         gradient[6:] += rows.T @ values
         return normal, gradient, cost + float(values @ values)
 
-    def _prior_residuals(self, state: _State) -> tuple[np.ndarray, np.ndarray]:
+    def _prior_residuals(
+        self, state: _State, known: _KnownShape
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rows over angles and shape, and values: usual angles, limits, shape, known length."""
         angles, shape = state.angles_rad, state.shape
         num_angles, num_shape = len(angles), len(shape)
@@ -248,9 +271,13 @@ class LandmarkFit:
         broken = np.flatnonzero(over)
         limit = np.zeros((len(broken), num_angles + num_shape))
         limit[np.arange(len(broken)), broken] = 1.0 / self.config.limit_stddev_rad
-        rows = [self._prior_rows, limit]
+        usual = np.zeros((num_angles + num_shape, num_angles + num_shape))
+        usual[:num_angles, :num_angles] = self._usual_rows
+        usual[range(num_angles, len(usual)), range(num_angles, len(usual))] = 1.0 / known.stddev
+        rows = [usual, limit]
         values = [
-            self._prior_rows @ np.concatenate([angles, shape]) - self._prior_target,
+            self._usual_rows @ angles - self._usual_target,
+            (shape - known.mean) / known.stddev,
             over[broken] / self.config.limit_stddev_rad,
         ]
         if self.known_hand_length_m is not None:
@@ -290,12 +317,10 @@ class LandmarkFit:
         )
 
 
-def _usual(anatomy: Anatomy, num_shape: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows over angles and shape, and targets: usual angles, DIP following PIP, usual shapes."""
-    num_angles = len(anatomy.names)
-    rows = np.eye(num_angles + num_shape)
-    rows[:num_angles, :num_angles] = np.diag(1.0 / anatomy.std_rad)
-    target = np.concatenate([anatomy.mean_rad / anatomy.std_rad, np.zeros(num_shape)])
+def _usual_angles(anatomy: Anatomy) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and targets: each angle near its usual value, each DIP near its share of the PIP."""
+    rows = np.diag(1.0 / anatomy.std_rad)
+    target = anatomy.mean_rad / anatomy.std_rad
     for finger in ("index", "middle", "ring", "little"):
         dip = anatomy.angle(f"{finger}_dip_flexion")
         rows[dip, dip] = 1.0 / np.radians(DIP_PER_PIP_STD_DEG)
