@@ -158,30 +158,30 @@ def _signed_angle(a: np.ndarray, b: np.ndarray, axis: np.ndarray) -> float:
 
 
 def axis_angle_from_rotation(R: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) to (..., 3) rad, angles of 0 to pi; through quaternions, so stable everywhere."""
+    """(..., 3, 3) to (..., 3) rad, angles of 0 to pi."""
     m = R.reshape(-1, 3, 3)
-    # Four times the squares of the quaternion's w x y z; the largest is safe to divide by.
-    diagonal = np.stack([m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]], axis=1)
-    trace = diagonal.sum(1, keepdims=True)
-    squares = np.concatenate([1 + trace, 1 - trace + 2 * diagonal], axis=1)
-    products = np.empty((len(m), 4, 4))  # 4 q_a q_b
-    products[:, range(4), range(4)] = squares
-    for a, b, value in (
-        (0, 1, m[:, 2, 1] - m[:, 1, 2]),
-        (0, 2, m[:, 0, 2] - m[:, 2, 0]),
-        (0, 3, m[:, 1, 0] - m[:, 0, 1]),
-        (1, 2, m[:, 1, 0] + m[:, 0, 1]),
-        (1, 3, m[:, 0, 2] + m[:, 2, 0]),
-        (2, 3, m[:, 2, 1] + m[:, 1, 2]),
-    ):
-        products[:, a, b] = products[:, b, a] = value
-    q = products[np.arange(len(m)), squares.argmax(1)]
-    q = q / np.linalg.norm(q, axis=1, keepdims=True)
-    q = np.where(q[:, :1] < 0, -q, q)
-    sine = np.linalg.norm(q[:, 1:], axis=1, keepdims=True)
-    angle = 2 * np.arctan2(sine, q[:, :1])
-    factor = np.where(sine < 1e-9, 2.0, angle / np.maximum(sine, 1e-12))
-    return (factor * q[:, 1:]).reshape(*R.shape[:-2], 3)
+    # Sine times axis, and cosine.
+    vector = 0.5 * (m[:, [2, 0, 1], [1, 2, 0]] - m[:, [1, 2, 0], [2, 0, 1]])
+    cosine = 0.5 * (m[:, 0, 0] + m[:, 1, 1] + m[:, 2, 2] - 1.0)
+    sine = np.sqrt((vector * vector).sum(1))
+    angle = np.arctan2(sine, cosine)
+    result = vector * (angle / np.maximum(sine, 1e-300))[:, None]
+    result[sine < 1e-9] = vector[sine < 1e-9]
+    near_pi = cosine < -0.99  # there the sine says little about the axis
+    if near_pi.any():
+        result[near_pi] = _axis_angle_near_pi(m[near_pi], vector[near_pi], angle[near_pi])
+    return result.reshape(*R.shape[:-2], 3)
+
+
+def _axis_angle_near_pi(m: np.ndarray, vector: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """The axis from the symmetric part, (1 - cos) a a^T + cos I, its sign from the other one."""
+    cosine = np.cos(angle)[:, None, None]
+    outer = (0.5 * (m + m.transpose(0, 2, 1)) - cosine * np.eye(3)) / (1.0 - cosine)
+    largest = np.argmax(outer[:, range(3), range(3)], axis=1)
+    axis = outer[np.arange(len(m)), largest]
+    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+    backwards = (axis * vector).sum(1) < 0.0
+    return axis * np.where(backwards, -angle, angle)[:, None]
 
 
 _IDENTITIES = np.tile(np.eye(3), (16, 3, 1, 1))

@@ -79,6 +79,11 @@ class HandModel:
         return np.einsum("jv,vcs->jcs", self.joint_regressor, self.shape_dirs_m)
 
     @cached_property
+    def _flat_shape_dirs(self) -> np.ndarray:
+        """(3 V, S): one product of a matrix and a vector is five times faster than V small ones."""
+        return np.ascontiguousarray(self.shape_dirs_m.reshape(-1, self.shape_dirs_m.shape[2]))
+
+    @cached_property
     def vertex_region(self) -> np.ndarray:
         """(V,) uint8 region by largest skinning weight: 0 palm, 1 thumb .. 5 little."""
         region_of_joint = np.array([0, 2, 2, 2, 3, 3, 3, 5, 5, 5, 4, 4, 4, 1, 1, 1], np.uint8)
@@ -117,13 +122,13 @@ class HandModel:
         """
         local = rotation_from_axis_angle(self.full_pose(pose).reshape(16, 3))  # (16, 3, 3)
         rest_joints = self.joint_template_m + self.joint_dirs_m @ shape
-        vertices = self.template_m + self.shape_dirs_m @ shape - rest_joints[0]
+        vertices = self.template_m + (self._flat_shape_dirs @ shape).reshape(-1, 3) - rest_joints[0]
         rest_joints = rest_joints - rest_joints[0]
         if self.pose_dirs_m is not None:
             vertices = vertices + self.pose_dirs_m @ (local[1:] - np.eye(3)).reshape(-1)
         R, joints = forward_kinematics(local, rest_joints)
         # One affine map a joint, rest to posed; blended per vertex.
-        t = joints - np.einsum("jab,jb->ja", R, rest_joints)  # (16, 3)
+        t = joints - (R @ rest_joints[:, :, None])[:, :, 0]  # (16, 3)
         A = np.concatenate([R, t[:, :, None]], axis=2).reshape(16, 12)
         blended = (self.skinning_weights @ A).reshape(-1, 3, 4)  # (V, 3, 4)
         posed = np.einsum("vab,vb->va", blended[:, :, :3], vertices) + blended[:, :, 3]
@@ -191,7 +196,7 @@ def forward_kinematics(local: np.ndarray, rest_joints: np.ndarray) -> tuple[np.n
         parent = _PARENTS[child]
         R[child] = R[parent] @ local[child]
         bone = rest_joints[child] - rest_joints[parent]
-        joints[child] = joints[parent] + np.einsum("jab,jb->ja", R[parent], bone)
+        joints[child] = joints[parent] + (R[parent] @ bone[:, :, None])[:, :, 0]
     return R, joints
 
 

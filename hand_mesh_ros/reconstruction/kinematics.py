@@ -36,11 +36,12 @@ class HandKinematics:
         which = model.keypoint_regressors[regressor]
         self._anatomy = anatomy
         self._joint_of_keypoint = which.joint
-        self._offset_m, self._offset_dirs_m = which.offset_m, which.offset_dirs_m
+        # The mean, then its derivatives by shape: (N, 3, E).
+        self._offsets = _joined(which.offset_m, which.offset_dirs_m)
         # Joint to joint, so that the chain only rotates and adds.
-        self._bone_m = model.joint_template_m - model.joint_template_m[_PARENTS]
-        self._bone_dirs_m = model.joint_dirs_m - model.joint_dirs_m[_PARENTS]
-        self._bone_m[0], self._bone_dirs_m[0] = 0.0, 0.0
+        joints = _joined(model.joint_template_m, model.joint_dirs_m)
+        self._bones = joints - joints[_PARENTS]
+        self._bones[0] = 0.0
         self._moves = ANCESTOR[which.joint][:, None, anatomy.joint]  # (21, 1, D)
 
     def pose(self, angles_rad: np.ndarray, R: np.ndarray, shape: np.ndarray) -> PosedKeypoints:
@@ -56,7 +57,7 @@ class HandKinematics:
         outer = np.matmul(stack[:, 0], stack[:, 1])
         local = np.matmul(outer, stack[:, 2])
         local[0] = R
-        bones = self._with_derivatives(self._bone_m, self._bone_dirs_m, shape)  # (J, 3, E)
+        bones = _shaped(self._bones, shape)  # (J, 3, E)
         R_parent, R_joint = np.zeros((16, 3, 3)), np.empty((16, 3, 3))
         position = np.zeros_like(bones)
         R_joint[0] = R
@@ -65,7 +66,7 @@ class HandKinematics:
             R_parent[level] = R_joint[parent]
             R_joint[level] = np.matmul(R_parent[level], local[level])
             position[level] = position[parent] + np.matmul(R_parent[level], bones[level])
-        offsets = self._with_derivatives(self._offset_m, self._offset_dirs_m, shape)  # (K, 3, E)
+        offsets = _shaped(self._offsets, shape)  # (K, 3, E)
         joint = self._joint_of_keypoint
         keypoints = position[joint] + np.matmul(R_joint[joint], offsets)  # (K, 3, E)
         # An angle turns all beyond its joint about its own axis, seen from the camera.
@@ -87,7 +88,13 @@ class HandKinematics:
             d_shape=keypoints[:, :, 1:],
         )
 
-    @staticmethod
-    def _with_derivatives(mean: np.ndarray, dirs: np.ndarray, shape: np.ndarray) -> np.ndarray:
-        """(N, 3, 1 + S): the shaped points, then their derivatives by shape."""
-        return np.concatenate([(mean + dirs @ shape)[:, :, None], dirs], axis=2)
+
+def _joined(mean: np.ndarray, dirs: np.ndarray) -> np.ndarray:
+    return np.concatenate([mean[:, :, None], dirs], axis=2)
+
+
+def _shaped(mean_and_dirs: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """(N, 3, 1 + S): the shaped points, then their derivatives by shape."""
+    shaped = mean_and_dirs.copy()
+    shaped[:, :, 0] += mean_and_dirs[:, :, 1:] @ shape
+    return shaped

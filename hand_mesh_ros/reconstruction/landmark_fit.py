@@ -31,14 +31,14 @@ class LandmarkFitConfig:
     landmark_stddev: float = 0.015
     """Expected error of a landmark, as a share of the hand's size in the image."""
     relative_stddev_m: float = 0.06
-    """Expected error of the detector's relative 3D landmarks, each axis, m."""
+    """Expected error of the detector's own relative depth, m."""
     limit_stddev_rad: float = 0.05
     """How far joint limits give."""
     length_stddev_m: float = 0.0005
     """How exactly a known hand length is kept."""
     max_iterations: int = 12
     """For a hand seen for the first time."""
-    warm_iterations: int = 3
+    warm_iterations: int = 2
     """For a hand that was fitted in the last frame."""
     step_tolerance: float = 5e-3
     """Stop when no angle, rad, and no relative distance changes by more than this."""
@@ -120,6 +120,7 @@ class LandmarkFit:
         self._kinematics = HandKinematics(model, self.anatomy, "detector")
         num_shape = model.shape_dirs_m.shape[2]
         self._usual_rows, self._usual_target = _usual_angles(self.anatomy)
+        self._usual_normal = self._usual_rows.T @ self._usual_rows
         self._chain_m = model.middle_chain(np.zeros(num_shape))
         unit_chains = [model.middle_chain(unit) for unit in np.eye(num_shape)]
         self._chain_dirs_m = np.stack(unit_chains, axis=2) - self._chain_m[:, :, None]
@@ -174,7 +175,8 @@ class LandmarkFit:
         normal, gradient, cost = self._linearise(state, evidence)
         config = self.config
         for _ in range(config.warm_iterations if last else config.max_iterations):
-            damped = normal + damping * np.diag(np.diag(normal))
+            damped = normal.copy()
+            np.einsum("ii->i", damped)[:] *= 1.0 + damping
             step = -np.linalg.solve(damped, gradient)
             moved = state.moved(step)
             candidate = self._linearise(moved, evidence)
@@ -192,7 +194,7 @@ class LandmarkFit:
                     break
         if not np.isfinite(cost):
             return None
-        return state, np.linalg.inv(normal)[3:6, 3:6]
+        return state, np.linalg.solve(normal, np.eye(len(normal))[:, 3:6])[3:6]
 
     def _start(self, evidence: _Evidence) -> _State:
         """Rotation by the palm's relative 3D, then position by its size in the image."""
@@ -246,47 +248,51 @@ class LandmarkFit:
         normal = JW.T @ J_ray.reshape(-1, num)
         gradient = JW.T @ residual.reshape(-1)
 
-        rows, values = self._prior_residuals(state, evidence.shape)
         if evidence.relative_m is not None:
-            centred = local - local.mean(0)
+            # Depth alone: the image says more about x and y. The detector's own scale is a guess.
             relative = evidence.relative_m
-            # The detector's own scale is a guess; ours is taken.
-            scale = (centred * relative).sum() / max((relative * relative).sum(), 1e-12)
-            difference = (centred - scale * relative) / config.relative_stddev_m
-            J_rel = (J - J.mean(0)).reshape(-1, num) / config.relative_stddev_m
-            normal += J_rel.T @ J_rel
-            gradient += J_rel.T @ difference.reshape(-1)
-            cost += float((difference**2).sum())
-        normal[6:, 6:] += rows.T @ rows
-        gradient[6:] += rows.T @ values
-        return normal, gradient, cost + float(values @ values)
+            centred = local - local.sum(0) / 21.0
+            scale = (centred * relative).sum() / max(float((relative * relative).sum()), 1e-12)
+            difference = (centred - scale * relative)[:, 2] / config.relative_stddev_m
+            J_depth = J[:, 2] - J[:, 2].sum(0) / 21.0  # (K, P)
+            J_depth /= config.relative_stddev_m
+            normal += J_depth.T @ J_depth
+            gradient += J_depth.T @ difference
+            cost += float(difference @ difference)
+        return normal, gradient, cost + self._add_priors(state, evidence.shape, normal, gradient)
 
-    def _prior_residuals(
-        self, state: _State, known: _KnownShape
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows over angles and shape, and values: usual angles, limits, shape, known length."""
-        angles, shape = state.angles_rad, state.shape
-        num_angles, num_shape = len(angles), len(shape)
+    def _add_priors(
+        self, state: _State, known: _KnownShape, normal: np.ndarray, gradient: np.ndarray
+    ) -> float:
+        """Add usual angles, joint limits, shape and known length in place; returns their cost."""
+        config, angles, shape = self.config, state.angles_rad, state.shape
+        of_angles, of_shape = slice(6, 6 + len(angles)), slice(6 + len(angles), len(gradient))
+        diagonal = np.einsum("ii->i", normal)  # a view
+
+        usual = self._usual_rows @ angles - self._usual_target
+        normal[of_angles, of_angles] += self._usual_normal
+        gradient[of_angles] += self._usual_rows.T @ usual
+        cost = usual @ usual
+
         over = angles - np.clip(angles, self.anatomy.lower_rad, self.anatomy.upper_rad)
-        broken = np.flatnonzero(over)
-        limit = np.zeros((len(broken), num_angles + num_shape))
-        limit[np.arange(len(broken)), broken] = 1.0 / self.config.limit_stddev_rad
-        usual = np.zeros((num_angles + num_shape, num_angles + num_shape))
-        usual[:num_angles, :num_angles] = self._usual_rows
-        usual[range(num_angles, len(usual)), range(num_angles, len(usual))] = 1.0 / known.stddev
-        rows = [usual, limit]
-        values = [
-            self._usual_rows @ angles - self._usual_target,
-            (shape - known.mean) / known.stddev,
-            over[broken] / self.config.limit_stddev_rad,
-        ]
+        limit_weight = config.limit_stddev_rad**-2
+        diagonal[of_angles] += np.where(over != 0.0, limit_weight, 0.0)
+        gradient[of_angles] += limit_weight * over
+        cost += limit_weight * (over @ over)
+
+        unusual, shape_weight = shape - known.mean, known.stddev**-2
+        diagonal[of_shape] += shape_weight
+        gradient[of_shape] += shape_weight * unusual
+        cost += shape_weight * (unusual @ unusual)
+
         if self.known_hand_length_m is not None:
-            length, gradient = self._length(shape)
-            row = np.concatenate([np.zeros(num_angles), gradient])
-            rows.append(row[None] / self.config.length_stddev_m)
-            error = length - self.known_hand_length_m
-            values.append(np.array([error / self.config.length_stddev_m]))
-        return np.concatenate(rows), np.concatenate(values)
+            length, slope = self._length(shape)
+            error = (length - self.known_hand_length_m) / config.length_stddev_m
+            slope = slope / config.length_stddev_m
+            normal[of_shape, of_shape] += np.outer(slope, slope)
+            gradient[of_shape] += error * slope
+            cost += error * error
+        return float(cost)
 
     def _length(self, shape: np.ndarray) -> tuple[float, np.ndarray]:
         """Length of the flat hand, m, and its gradient by shape."""
