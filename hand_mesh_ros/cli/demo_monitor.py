@@ -30,6 +30,7 @@ class _Frame:
     hands: list[Any] = field(default_factory=list)
     truth: list[Any] | None = None
     detections: Any = None
+    camera_info: Any = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,6 @@ class DemoMonitor:
         self._frames: dict[int, _Frame] = {}
         self._recent: deque[int] = deque()
         self._stage_ms: dict[str, str] = {}
-        self._camera_info: Any = None
         self.latest: Any = None
         """Newest HandMeshArray, or None."""
         reliable = Qos(depth=50)
@@ -97,7 +97,9 @@ class DemoMonitor:
             self._stage_ms = values
 
     def _on_camera_info(self, cdr: memoryview) -> None:
-        self._camera_info = self._store.decode(bytes(cdr), "sensor_msgs/msg/CameraInfo")
+        info = self._store.decode(bytes(cdr), "sensor_msgs/msg/CameraInfo")
+        with self._lock:
+            self._frames.setdefault(_stamp_ns(info), _Frame()).camera_info = info
 
     @property
     def num_results(self) -> int:
@@ -159,7 +161,21 @@ class DemoMonitor:
             times = {p: stage_ms.get(f"{stage} {p} [ms]") for p in ("p50", "p99")}
             if all(times.values()):
                 report[key] = {p: float(t) for p, t in times.items() if t is not None}
-        return report | self._reprojection(answered)
+        suffix = " p50 [ms]"
+        report["stage_ms_p50"] = {
+            key.removesuffix(suffix): float(value)
+            for key, value in stage_ms.items()
+            if key.endswith(suffix)
+        }
+        shares = [
+            share
+            for f in answered
+            if f.camera_info is not None
+            for share in reprojection_percent(f.hands, f.camera_info)
+        ]
+        if shares:
+            report["reprojection_percent"] = _spread(shares, median=50, p90=90)
+        return report
 
     def _detector_errors_m(self, frame: _Frame) -> list[float]:
         """PA-MPJPE of the detector's own 3D landmarks, for the hands that have a truth."""
@@ -179,28 +195,26 @@ class DemoMonitor:
                 errors.append(pa_error_m(hand[:, xyz : xyz + 3], true))
         return errors
 
-    def _reprojection(self, frames: list[_Frame]) -> dict[str, Any]:
-        """How far the mesh's keypoints lie from the landmarks, in percent of their box."""
-        info = self._camera_info
-        try:
-            camera = (
-                None
-                if info is None
-                else camera_from_info(info, image_width=info.width, image_height=info.height)
-            )
-        except CameraInfoError:
-            camera = None
-        if camera is None:
-            return {}
-        shares = []
-        for hand in (h for f in frames for h in f.hands):
-            if hand.root_source == RootSource.ASSUMED_CAMERA:
-                continue
-            landmarks = np.asarray(hand.keypoints_2d, float).reshape(21, 2)
-            seen = camera.project(np.asarray(hand.keypoints, float).reshape(21, 3))
-            size = float(np.ptp(landmarks, axis=0).max())
-            shares.append(100 * float(np.median(np.linalg.norm(seen - landmarks, axis=1))) / size)
-        return {"reprojection_percent": _spread(shares, median=50, p90=90)} if shares else {}
+
+def reprojection_percent(hands: list[Any], camera_info: Any) -> list[float]:
+    """How far each hand's keypoints lie from its landmarks (median), in percent of their box."""
+    try:
+        camera = camera_from_info(
+            camera_info, image_width=camera_info.width, image_height=camera_info.height
+        )
+    except CameraInfoError:
+        return []
+    if camera is None:
+        return []
+    shares = []
+    for hand in hands:
+        if hand.root_source == RootSource.ASSUMED_CAMERA:
+            continue
+        landmarks = np.asarray(hand.keypoints_2d, float).reshape(21, 2)
+        seen = camera.project(np.asarray(hand.keypoints, float).reshape(21, 3))
+        size = float(np.ptp(landmarks, axis=0).max())
+        shares.append(100 * float(np.median(np.linalg.norm(seen - landmarks, axis=1))) / size)
+    return shares
 
 
 def errors_of(hands: list[Any], truth: list[Any] | None) -> list[HandError]:

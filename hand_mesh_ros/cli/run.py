@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 
 from hand_mesh_ros.assembly import build_pipeline
 from hand_mesh_ros.cli.main import UsageError
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         except (ValueError, OSError, ImportError) as error:
             raise UsageError(str(error)) from error
         node = HandMeshNode(graph, parameters, pipeline)
+        gc.freeze()  # what was loaded stays: no collection has to look at it again
         try:
             graph.spin()
         finally:

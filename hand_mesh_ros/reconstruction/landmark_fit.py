@@ -40,7 +40,7 @@ class LandmarkFitConfig:
     """For a hand seen for the first time."""
     warm_iterations: int = 2
     """For a hand that was fitted in the last frame."""
-    step_tolerance: float = 5e-3
+    step_tolerance: float = 0.02
     """Stop when no angle, rad, and no relative distance changes by more than this."""
     cauchy: float = 2.5
     """Landmarks farther off than this many standard deviations lose their pull."""
