@@ -31,6 +31,8 @@ _CAUCHY_MEAN_WEIGHT = 0.85
 _MEDIAN_TO_STDDEV = 1.1774
 """The median length of a 2D Gaussian residual is sqrt(2 ln 2) standard deviations of one axis."""
 _NEAREST_M = 0.02
+_GOOD_GUESS = 1.5
+"""Standard deviations; a guess that fits like this needs no linear solution beside it."""
 _LINEAR_ROUNDS = 3
 _MAX_STEPS = 15
 _STEP_TOLERANCE = 0.02
@@ -87,7 +89,8 @@ def solve_root(
     if len(X) < MIN_LANDMARKS or _is_line(X):
         return None
 
-    start = _best_start(X, rays, 1.0 / variance_px, initial_t)
+    weights = camera.K[0, 0] ** 2 / variance_px  # 1 / variance of a ray
+    start = _best_start(X, rays, weights, initial_t)
     refined = _refine(start, X, pixels, variance_px, variance_m, camera)
     if refined is None:
         return None
@@ -111,12 +114,20 @@ def _is_line(X: np.ndarray) -> bool:
 def _best_start(
     X: np.ndarray, rays: np.ndarray, weights: np.ndarray, initial_t: np.ndarray | None
 ) -> np.ndarray:
-    """The better of linear solution and guess; if both are behind the camera, depth by size."""
-    candidates = [_solve_linear(X, rays, weights)]
-    if initial_t is not None and np.isfinite(initial_t).all():
-        candidates.append(np.asarray(initial_t, np.float64))
+    """A good guess; else the better of it and the linear solution.
+
+    If both are behind the camera, depth by size.
+    """
     nearest = X[:, 2].min()
-    in_front = [t for t in candidates if nearest + t[2] > 0.0]
+    in_front = []
+    if initial_t is not None and np.isfinite(initial_t).all() and nearest + initial_t[2] > 0.0:
+        p = X + initial_t
+        if _spread_of(_norm(p[:, :2] / p[:, 2:] - rays) * np.sqrt(weights)) < _GOOD_GUESS:
+            return np.asarray(initial_t, np.float64)
+        in_front.append(np.asarray(initial_t, np.float64))
+    linear = _solve_linear(X, rays, weights)
+    if nearest + linear[2] > 0.0:
+        in_front.append(linear)
     if not in_front:
         size_ratio = np.sqrt(X.var(axis=0).sum() / max(rays.var(axis=0).sum(), 1e-12))
         size_ratio = max(size_ratio, X[:, 2].mean() - nearest + _NEAREST_M)

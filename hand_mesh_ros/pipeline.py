@@ -33,7 +33,6 @@ class Pipeline:
         self.tracker = tracker
         self.reconstructor = reconstructor
         self.smoother = smoother
-        self._last_t: dict[int, np.ndarray] = {}
 
     @property
     def hand_model(self) -> HandModel:
@@ -61,7 +60,6 @@ class Pipeline:
         self.detector.reset()
         self.tracker.reset()
         self.reconstructor.reset()
-        self._last_t.clear()
         if self.smoother is not None:
             self.smoother.reset()
 
@@ -73,7 +71,6 @@ class Pipeline:
         self, frame: Frame, tracks: list[Track], reconstructions: list[Reconstruction | None]
     ) -> Iterator[Hand]:
         """Hands in the camera's frame, for the tracks whose root can be found."""
-        last_t, self._last_t = self._last_t, {}
         for track, reconstruction in zip(tracks, reconstructions, strict=True):
             if reconstruction is None:
                 continue
@@ -84,10 +81,9 @@ class Pipeline:
                 frame.camera,
                 stddev_px=LANDMARK_STDDEV * float(np.ptp(detection.keypoints_px, axis=0).max()),
                 keypoint_stddev_m=reconstruction.keypoint_stddev_m,
-                initial_t=last_t.get(track.track_id),
+                initial_t=reconstruction.t_camera_wrist_guess,
             )
             if root is not None:
-                self._last_t[track.track_id] = root.t_camera_wrist
                 yield self._hand(frame, track, reconstruction, root)
 
     def _hand(self, frame: Frame, track: Track, reconstruction: Reconstruction, root: Root) -> Hand:

@@ -64,6 +64,8 @@ class Reconstruction:
     """(3, 3) float64, rad^2, of `R_camera_hand` about x y z of the camera."""
     size_stddev: float
     """Expected error of the hand's size as a share of it; distance is as uncertain as size is."""
+    t_camera_wrist_guess: np.ndarray | None = None
+    """(3,) float64, m, where the wrist seems to be, if that fell out on the way."""
     keypoint_stddev_m: np.ndarray | None = None
     """(21,) float64, m, or None where not estimated."""
     vertex_stddev_m: np.ndarray | None = None

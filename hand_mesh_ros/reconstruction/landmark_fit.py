@@ -36,12 +36,14 @@ class LandmarkFitConfig:
     """How far joint limits give."""
     length_stddev_m: float = 0.0005
     """How exactly a known hand length is kept."""
-    max_iterations: int = 12
+    max_steps: int = 12
     """For a hand seen for the first time."""
-    warm_iterations: int = 2
+    warm_steps: int = 1
     """For a hand that was fitted in the last frame."""
-    step_tolerance: float = 0.02
-    """Stop when no angle, rad, and no relative distance changes by more than this."""
+    small_step: float = 0.02
+    """Stop when no unknown (m, rad, units of shape) changes by more than this."""
+    trusted_step: float = 0.5
+    """A last step of at most this is taken without looking whether it helped."""
     cauchy: float = 2.5
     """Landmarks farther off than this many standard deviations lose their pull."""
 
@@ -171,30 +173,29 @@ class LandmarkFit:
     def _fit(self, evidence: _Evidence, last: _State | None) -> tuple[_State, np.ndarray] | None:
         """The state of least cost and the covariance of its rotation, (3, 3) rad^2."""
         state = last or self._start(evidence)
-        damping = 1e-3
         normal, gradient, cost = self._linearise(state, evidence)
-        config = self.config
-        for _ in range(config.warm_iterations if last else config.max_iterations):
-            damped = normal.copy()
-            np.einsum("ii->i", damped)[:] *= 1.0 + damping
-            step = -np.linalg.solve(damped, gradient)
+        steps_left = self.config.warm_steps if last else self.config.max_steps
+        damping = 1e-3
+        while steps_left and damping < 1e4:
+            step = _damped_step(normal, gradient, damping)
             moved = state.moved(step)
             candidate = self._linearise(moved, evidence)
-            if candidate[2] < cost:
-                state, (normal, gradient, cost) = moved, candidate
-                damping = max(0.2 * damping, 1e-6)
-                relative = np.abs(step) / np.concatenate(
-                    [[state.t_m[2]] * 3, np.ones(len(step) - 3)]
-                )
-                if relative.max() < self.config.step_tolerance:
-                    break
-            else:
+            if not candidate[2] < cost:
                 damping *= 10.0
-                if damping > 1e4:
-                    break
+                continue
+            state, (normal, gradient, cost) = moved, candidate
+            damping = max(0.2 * damping, 1e-6)
+            steps_left -= 1
+            if np.abs(step).max() < self.config.small_step:
+                break
         if not np.isfinite(cost):
             return None
-        return state, np.linalg.solve(normal, np.eye(len(normal))[:, 3:6])[3:6]
+        covariance = np.linalg.solve(normal, np.eye(len(normal))[:, 3:6])[3:6]
+        # The slope here is known, so one more step is nearly free; a small one needs no check.
+        step = _damped_step(normal, gradient, damping)
+        if np.abs(step).max() < self.config.trusted_step:
+            state = state.moved(step)
+        return state, covariance
 
     def _start(self, evidence: _Evidence) -> _State:
         """Rotation by the palm's relative 3D, then position by its size in the image."""
@@ -306,9 +307,10 @@ class LandmarkFit:
         self, state: _State, rotation_covariance: np.ndarray, side: Side
     ) -> Reconstruction:
         pose = self.anatomy.pose(state.angles_rad, state.R)
-        R, model = state.R, self.hand_model
+        R, t, model = state.R, state.t_m, self.hand_model
         if side is Side.LEFT:
-            pose, R, model = mirror_axis_angle(pose), mirror_rotation(R), self._mirrored_model
+            pose, R, t = mirror_axis_angle(pose), mirror_rotation(R), mirror_points(t)
+            model = self._mirrored_model
             rotation_covariance = mirror_rotation(rotation_covariance)
         posed = model.pose_hand(pose, state.shape)
         return Reconstruction(
@@ -320,7 +322,14 @@ class LandmarkFit:
             shape=state.shape,
             rotation_covariance=rotation_covariance,
             size_stddev=self._size_stddev,
+            t_camera_wrist_guess=t,
         )
+
+
+def _damped_step(normal: np.ndarray, gradient: np.ndarray, damping: float) -> np.ndarray:
+    damped = normal.copy()
+    np.einsum("ii->i", damped)[:] *= 1.0 + damping
+    return -np.linalg.solve(damped, gradient)
 
 
 def _usual_angles(anatomy: Anatomy) -> tuple[np.ndarray, np.ndarray]:
