@@ -261,13 +261,18 @@ def test_shutdown_may_come_twice_and_later_calls_do_no_harm():
 
 
 SPINNING = """
-    import sys
+    import signal, sys, threading, time
     from hand_mesh_ros.ros.dds_graph import DdsGraph
     from hand_mesh_ros.ros.graph import Qos
 
+    def tell_when_signals_are_caught():
+        while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            time.sleep(0.01)
+        print("spinning", flush=True)
+
     graph = DdsGraph("spinner", domain_id=int(sys.argv[1]))
     graph.subscribe("/stop", "std_msgs/msg/String", Qos(), lambda cdr: graph.shutdown())
-    print("spinning", flush=True)
+    threading.Thread(target=tell_when_signals_are_caught).start()
     graph.spin()
     print("done", flush=True)
 """

@@ -198,3 +198,30 @@ def test_rotation_covariance_is_a_covariance():
     covariance = fitted(Truth(11)).rotation_covariance
     assert np.linalg.eigvalsh(covariance).min() > 0
     assert 0.5 < np.degrees(np.sqrt(np.diag(covariance))).max() < 30
+
+
+def test_a_track_gone_astray_finds_its_way_back():
+    """Start from a hand seen from behind; the next frame must not stay in that valley."""
+    truth, fit = Truth(12), LandmarkFit(HAND)
+    expected = pa_error_mm(fitted(truth, LandmarkFit(HAND)).keypoints_m, truth.keypoints)
+    fitted(truth, fit)
+    state, shape = fit._last[0]
+    turned = Rotation.from_euler("y", 180, degrees=True).as_matrix() @ state.R
+    fit._last[0] = type(state)(state.t_m, turned, ANATOMY.mean_rad, state.shape), shape
+    found = fitted(truth, fit, is_new=False)
+    assert pa_error_mm(found.keypoints_m, truth.keypoints) < expected + 1.0
+
+
+def test_reversed_depth_is_noticed():
+    """A detector that takes near for far: the image decides."""
+    errors = []
+    for seed in range(8):
+        truth = Truth(seed)
+        track = truth.track()
+        d = track.detection
+        wrong = Detection(
+            d.side, 0.9, 0.9, d.keypoints_px, d.keypoints_rel_m * [1.0, 1.0, -1.0], d.box_px
+        )
+        found = LandmarkFit(HAND).reconstruct(truth.frame, [Track(0, wrong, d.side, 0.9, True)])[0]
+        errors.append(pa_error_mm(found.keypoints_m, truth.keypoints))
+    assert np.median(errors) < 15.0

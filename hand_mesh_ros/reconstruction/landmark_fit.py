@@ -1,13 +1,14 @@
 """The default reconstruction: pose and shape of the hand model fitted to a detector's landmarks.
 
 Levenberg-Marquardt over the wrist's position, the whole hand's rotation, 21 joint angles and 10
-shape coefficients. Data: the 21 landmarks as rays (so lens and cropping don't matter) and, weakly, the
-detector's own relative 3D. Priors: joint limits, usual angles, usual shapes, DIP following PIP. A
+shape coefficients. Data: the 21 landmarks as rays (so lens and cropping don't matter) and, weakly,
+the detector's own depth. Priors: joint limits, usual angles, usual shapes, DIP following PIP. A
 track starts from its last frame. Left hands are fitted as right ones in a mirror.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,8 @@ class LandmarkFitConfig:
     """For a hand seen for the first time."""
     warm_steps: int = 1
     """For a hand that was fitted in the last frame."""
+    doubtful_cost: float = 90.0
+    """Above this another start is tried; good fits of the detector's landmarks cost 15 to 60."""
     small_step: float = 0.02
     """Stop when no unknown (m, rad, units of shape) changes by more than this."""
     trusted_step: float = 0.5
@@ -50,6 +53,8 @@ class LandmarkFitConfig:
 
 PALM_KEYPOINTS = np.array([0, 1, 5, 9, 13, 17])
 MIN_LANDMARKS = 6
+USUAL_COST = 40.0
+"""Of a fit whose evidence is as good as the configuration says."""
 
 
 @dataclass
@@ -69,6 +74,16 @@ class _State:
             angles_rad=self.angles_rad + step[6 : 6 + num_angles],
             shape=self.shape + step[6 + num_angles :],
         )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Where a descent ended."""
+
+    state: _State
+    cost: float
+    rotation_covariance: np.ndarray
+    """(3, 3) rad^2, about x y z of the (mirrored) camera."""
 
 
 @dataclass(frozen=True)
@@ -172,9 +187,22 @@ class LandmarkFit:
 
     def _fit(self, evidence: _Evidence, last: _State | None) -> tuple[_State, np.ndarray] | None:
         """The state of least cost and the covariance of its rotation, (3, 3) rad^2."""
-        state = last or self._start(evidence)
+        best = None if last is None else self._descend(last, evidence, self.config.warm_steps)
+        # A start in the wrong valley stays there, frame after frame: look for a better one.
+        for start in self._starts(evidence):
+            if best is not None and best.cost < self.config.doubtful_cost:
+                break
+            found = self._descend(start, evidence, self.config.max_steps)
+            if found is not None and (best is None or found.cost < best.cost):
+                best = found
+        if best is None:
+            return None
+        worse_than_usual = max(1.0, best.cost / USUAL_COST)
+        return best.state, worse_than_usual * best.rotation_covariance
+
+    def _descend(self, state: _State, evidence: _Evidence, steps_left: int) -> _Fitted | None:
+        """Levenberg-Marquardt from a state; None where the hand is not in front of the camera."""
         normal, gradient, cost = self._linearise(state, evidence)
-        steps_left = self.config.warm_steps if last else self.config.max_steps
         damping = 1e-3
         while steps_left and damping < 1e4:
             step = _damped_step(normal, gradient, damping)
@@ -195,22 +223,30 @@ class LandmarkFit:
         step = _damped_step(normal, gradient, damping)
         if np.abs(step).max() < self.config.trusted_step:
             state = state.moved(step)
-        return state, covariance
+        return _Fitted(state, cost, covariance)
 
-    def _start(self, evidence: _Evidence) -> _State:
-        """Rotation by the palm's relative 3D, then position by its size in the image."""
+    def _starts(self, evidence: _Evidence) -> Iterator[_State]:
+        """The palm turned as the detector's relative 3D says, then as if its depth were reversed.
+
+        In an image, a palm seen from a little left and one seen from a little right look alike.
+        """
         angles, shape = self.anatomy.mean_rad, evidence.shape.mean
         rest = self._kinematics.pose(angles, np.eye(3), shape).keypoints_m
-        R = np.eye(3)
-        if evidence.relative_m is not None:
-            R = _rotation_between(rest[PALM_KEYPOINTS], evidence.relative_m[PALM_KEYPOINTS])
-        posed = rest @ R.T
         usable = np.isfinite(evidence.rays).all(axis=1)
-        rays, posed = evidence.rays[usable], posed[usable]
-        z = np.sqrt(posed[:, :2].var(0).sum() / max(rays.var(0).sum(), 1e-12))
-        t = z * np.append(rays.mean(0), 1.0) - posed.mean(0)
-        t[2] = max(t[2], 0.05)
-        return _State(t, R, angles, shape)
+        rays = evidence.rays[usable]
+        palm = np.column_stack([evidence.rays, np.zeros(21)])[PALM_KEYPOINTS]
+        if evidence.relative_m is not None:
+            palm = evidence.relative_m[PALM_KEYPOINTS]
+        palm = palm[usable[PALM_KEYPOINTS]]
+        for depth_sign in (1.0, -1.0):
+            R = _rotation_between(
+                rest[PALM_KEYPOINTS][usable[PALM_KEYPOINTS]], palm * [1.0, 1.0, depth_sign]
+            )
+            posed = (rest @ R.T)[usable]
+            z = np.sqrt(posed[:, :2].var(0).sum() / max(rays.var(0).sum(), 1e-12))
+            t = z * np.append(rays.mean(0), 1.0) - posed.mean(0)
+            t[2] = max(t[2], 0.05)
+            yield _State(t, R, angles, shape)
 
     def _linearise(
         self, state: _State, evidence: _Evidence
