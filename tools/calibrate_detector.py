@@ -20,10 +20,10 @@ from hand_mesh_ros.detection.mediapipe_hands import MediaPipeHands
 from hand_mesh_ros.hand_models.anatomy import Anatomy
 from hand_mesh_ros.hand_models.hand_model import HandModel, rotation_from_axis_angle
 from hand_mesh_ros.hand_models.open_hand import DATA, load_open_hand
+from hand_mesh_ros.sources.background import Background
 from hand_mesh_ros.sources.hand_look import HandLook, Light
 from hand_mesh_ros.sources.hand_motion import R_CAMERA_UPRIGHT, HandMotion
 from hand_mesh_ros.sources.rendering import draw, rasterize
-from hand_mesh_ros.sources.background import Background
 
 # Far from any seed that the demo, the tests or an evaluation uses.
 FIRST_SEED = 1_000_000
