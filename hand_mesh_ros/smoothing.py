@@ -12,8 +12,8 @@ import numpy as np
 
 from hand_mesh_ros.conventions import Side
 from hand_mesh_ros.grasp import grasp_aperture_m
-from hand_mesh_ros.hand_models.anatomy import axis_angle_from_rotation
-from hand_mesh_ros.hand_models.hand_model import HandModel, rotation_from_axis_angle
+from hand_mesh_ros.hand_models.hand_model import HandModel
+from hand_mesh_ros.rotations import axis_angle_from_rotation, rotation_from_axis_angle
 from hand_mesh_ros.types import Hand
 
 HAND_LEVER_M = 0.1
@@ -188,7 +188,7 @@ class _TrackFilters:
         R_joints = rotation_from_axis_angle((hand.pose + mean).reshape(16, 3))
         R_joints = self._rotations.update(R_joints, stamp_ns)
         pose = axis_angle_from_rotation(R_joints).reshape(48) - mean
-        posed = model.pose_hand(pose, shape)
+        posed = model.pose_rotations(R_joints, shape)
         keypoints = model.keypoints(posed, shape, "detector")
         return _rebuilt(hand, R_joints[0], t, keypoints, posed.vertices_m, pose=pose, shape=shape)
 

@@ -3,7 +3,7 @@ import pytest
 
 from hand_mesh_ros.conventions import KEYPOINT_NAMES, mirror_points
 from hand_mesh_ros.grasp import T_camera_grasp, grasp_aperture_m
-from hand_mesh_ros.hand_models.hand_model import rotation_from_axis_angle
+from hand_mesh_ros.rotations import rotation_from_axis_angle
 
 
 def pinch(aperture_m, base_m=0.06, reach_m=0.05):

@@ -12,9 +12,9 @@ from hand_mesh_ros.conventions import FINGER_JOINTS, FINGERS, JOINT_NAMES, JOINT
 from hand_mesh_ros.hand_models.hand_model import (
     HandModel,
     forward_kinematics,
-    rotation_from_axis_angle,
     skeleton_keypoints,
 )
+from hand_mesh_ros.rotations import rotation_from_axis_angle
 
 NO_POSE, NO_SHAPE = np.zeros(48), np.zeros(10)
 

@@ -6,10 +6,10 @@ from hand_samples import NUM_FACES, NUM_VERTICES, sample_detection, sample_hand,
 
 from hand_mesh_ros.conventions import JOINT_NAMES, KEYPOINT_NAMES, RootSource, Side
 from hand_mesh_ros.grasp import T_camera_grasp
-from hand_mesh_ros.hand_models.hand_model import rotation_from_axis_angle
 from hand_mesh_ros.ros import messages
 from hand_mesh_ros.ros.named_hands import NamedHands
 from hand_mesh_ros.ros.typestore import Typestore
+from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.types import Result
 
 STAMP_NS = 1_700_000_000_123_456_789

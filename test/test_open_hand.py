@@ -7,9 +7,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from hand_mesh_ros.conventions import FINGER_JOINTS, FINGERS
-from hand_mesh_ros.hand_models.anatomy import Anatomy, axis_angle_from_rotation
-from hand_mesh_ros.hand_models.hand_model import rotation_from_axis_angle
+from hand_mesh_ros.hand_models.anatomy import Anatomy
 from hand_mesh_ros.hand_models.open_hand import DATA, load_open_hand
+from hand_mesh_ros.rotations import axis_angle_from_rotation, rotation_from_axis_angle
 
 HAND = load_open_hand()
 ANATOMY = Anatomy.of(HAND)

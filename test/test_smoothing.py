@@ -6,8 +6,8 @@ from oracles import one_euro
 from scipy.spatial.transform import Rotation
 
 from hand_mesh_ros.conventions import RootSource, Side, mirror_axis_angle, mirror_points
-from hand_mesh_ros.hand_models.hand_model import rotation_from_axis_angle
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
+from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.smoothing import HandSmoother, OneEuro, RotationOneEuro
 from hand_mesh_ros.types import Hand
 

@@ -7,8 +7,8 @@ import pytest
 from hand_mesh_ros.camera import Camera
 from hand_mesh_ros.conventions import FINGERS, Side
 from hand_mesh_ros.hand_models.anatomy import Anatomy
-from hand_mesh_ros.hand_models.hand_model import rotation_from_axis_angle
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
+from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.sources.base import SourceError
 from hand_mesh_ros.sources.hand_look import boundary_loop, split_faces
 from hand_mesh_ros.sources.hand_motion import GESTURES, HandMotion, SmoothPath

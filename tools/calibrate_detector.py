@@ -18,8 +18,9 @@ from hand_mesh_ros.camera import Camera
 from hand_mesh_ros.conventions import JOINT_PARENTS, Side
 from hand_mesh_ros.detection.mediapipe_hands import MediaPipeHands
 from hand_mesh_ros.hand_models.anatomy import Anatomy
-from hand_mesh_ros.hand_models.hand_model import HandModel, rotation_from_axis_angle
+from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.open_hand import DATA, load_open_hand
+from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.sources.background import Background
 from hand_mesh_ros.sources.hand_look import HandLook, Light
 from hand_mesh_ros.sources.hand_motion import R_CAMERA_UPRIGHT, HandMotion

@@ -15,6 +15,7 @@ import numpy as np
 
 from hand_mesh_ros.conventions import FINGER_JOINTS, FINGERS, JOINT_PARENTS
 from hand_mesh_ros.hand_models.hand_model import HandModel
+from hand_mesh_ros.rotations import axis_angle_from_rotation
 
 
 @dataclass(frozen=True)
@@ -155,33 +156,6 @@ def _perpendicular(axis: np.ndarray, direction: np.ndarray) -> np.ndarray:
 def _signed_angle(a: np.ndarray, b: np.ndarray, axis: np.ndarray) -> float:
     """Angle from a to b about the axis, both seen along it, rad."""
     return float(np.arctan2(axis @ np.cross(a, b), a @ b - (a @ axis) * (b @ axis)))
-
-
-def axis_angle_from_rotation(R: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) to (..., 3) rad, angles of 0 to pi."""
-    m = R.reshape(-1, 3, 3)
-    # Sine times axis, and cosine.
-    vector = 0.5 * (m[:, [2, 0, 1], [1, 2, 0]] - m[:, [1, 2, 0], [2, 0, 1]])
-    cosine = 0.5 * (m[:, 0, 0] + m[:, 1, 1] + m[:, 2, 2] - 1.0)
-    sine = np.sqrt((vector * vector).sum(1))
-    angle = np.arctan2(sine, cosine)
-    result = vector * (angle / np.maximum(sine, 1e-300))[:, None]
-    result[sine < 1e-9] = vector[sine < 1e-9]
-    near_pi = cosine < -0.99  # there the sine says little about the axis
-    if near_pi.any():
-        result[near_pi] = _axis_angle_near_pi(m[near_pi], vector[near_pi], angle[near_pi])
-    return result.reshape(*R.shape[:-2], 3)
-
-
-def _axis_angle_near_pi(m: np.ndarray, vector: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """The axis from the symmetric part, (1 - cos) a a^T + cos I, its sign from the other one."""
-    cosine = np.cos(angle)[:, None, None]
-    outer = (0.5 * (m + m.transpose(0, 2, 1)) - cosine * np.eye(3)) / (1.0 - cosine)
-    largest = np.argmax(outer[:, range(3), range(3)], axis=1)
-    axis = outer[np.arange(len(m)), largest]
-    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
-    backwards = (axis * vector).sum(1) < 0.0
-    return axis * np.where(backwards, -angle, angle)[:, None]
 
 
 _IDENTITIES = np.tile(np.eye(3), (16, 3, 1, 1))

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from hand_mesh_ros.conventions import FINGER_JOINTS, FINGERS, JOINT_PARENTS, Side, mirror_points
+from hand_mesh_ros.rotations import axis_angle_from_rotation, rotation_from_axis_angle
 
 NUM_SHAPE = 10
 NUM_POSE = 48
@@ -120,7 +121,17 @@ class HandModel:
             pose: (48,) axis-angle, rad, MANO joint order; the first three turn the whole hand.
             shape: (10,)
         """
-        local = rotation_from_axis_angle(self.full_pose(pose).reshape(16, 3))  # (16, 3, 3)
+        return self.pose_rotations(
+            rotation_from_axis_angle(self.full_pose(pose).reshape(16, 3)), shape
+        )
+
+    def pose_rotations(self, local: np.ndarray, shape: np.ndarray) -> PosedHand:
+        """Shape, then pose the hand by rotations (the mean finger pose is not added).
+
+        Args:
+            local: (16, 3, 3) rotation of each joint relative to its parent; the first turns all.
+            shape: (10,)
+        """
         rest_joints = self.joint_template_m + self.joint_dirs_m @ shape
         vertices = self.template_m + (self._flat_shape_dirs @ shape).reshape(-1, 3) - rest_joints[0]
         rest_joints = rest_joints - rest_joints[0]
@@ -138,7 +149,12 @@ class HandModel:
         """(48,) pose with the model's mean finger pose added."""
         if self.pose_mean is None:
             return pose
-        return pose + np.concatenate([np.zeros(3), self.pose_mean])
+        return pose + np.append(np.zeros(3), self.pose_mean)
+
+    def pose_of(self, local: np.ndarray) -> np.ndarray:
+        """(48,) axis-angle pose that `pose_hand` turns into these (16, 3, 3) rotations."""
+        pose = axis_angle_from_rotation(local).reshape(-1)
+        return pose if self.pose_mean is None else pose - np.append(np.zeros(3), self.pose_mean)
 
     def keypoints(self, hand: PosedHand, shape: np.ndarray, regressor: str) -> np.ndarray:
         """(21, 3) m keypoints of a posed hand, by the regressor of that name."""
@@ -198,18 +214,6 @@ def forward_kinematics(local: np.ndarray, rest_joints: np.ndarray) -> tuple[np.n
         bone = rest_joints[child] - rest_joints[parent]
         joints[child] = joints[parent] + (R[parent] @ bone[:, :, None])[:, :, 0]
     return R, joints
-
-
-def rotation_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
-    """(..., 3) rad to (..., 3, 3) by Rodrigues' formula."""
-    angle = np.sqrt((axis_angle * axis_angle).sum(axis=-1))[..., None, None]
-    x, y, z = axis_angle[..., 0], axis_angle[..., 1], axis_angle[..., 2]
-    K = np.zeros((*axis_angle.shape, 3))
-    K[..., 0, 1], K[..., 0, 2], K[..., 1, 2] = -z, y, -x
-    K[..., 1, 0], K[..., 2, 0], K[..., 2, 1] = z, -y, x
-    angle = np.maximum(angle, 1e-12)
-    half = np.sin(0.5 * angle) / angle
-    return np.eye(3) + np.sin(angle) / angle * K + 2.0 * half * half * (K @ K)
 
 
 _PARENTS = np.array(JOINT_PARENTS)

@@ -15,13 +15,13 @@ import numpy as np
 
 from hand_mesh_ros.conventions import (
     Side,
-    mirror_axis_angle,
     mirror_points,
     mirror_rotation,
 )
 from hand_mesh_ros.hand_models.anatomy import DIP_PER_PIP, DIP_PER_PIP_STD_DEG, Anatomy
-from hand_mesh_ros.hand_models.hand_model import HandModel, rotation_from_axis_angle
+from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.reconstruction.kinematics import HandKinematics
+from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.types import Detection, Frame, Reconstruction, Track
 
 
@@ -218,12 +218,14 @@ class LandmarkFit:
                 break
         if not np.isfinite(cost):
             return None
-        covariance = np.linalg.solve(normal, np.eye(len(normal))[:, 3:6])[3:6]
         # The slope here is known, so one more step is nearly free; a small one needs no check.
-        step = _damped_step(normal, gradient, damping)
-        if np.abs(step).max() < self.config.trusted_step:
-            state = state.moved(step)
-        return _Fitted(state, cost, covariance)
+        answers = np.zeros((len(gradient), 4))
+        answers[3:6, 1:] = np.eye(3)
+        answers[:, 0] = -gradient
+        answers = np.linalg.solve(normal, answers)
+        if np.abs(answers[:, 0]).max() < self.config.trusted_step:
+            state = state.moved(answers[:, 0])
+        return _Fitted(state, cost, rotation_covariance=answers[3:6, 1:])
 
     def _starts(self, evidence: _Evidence) -> Iterator[_State]:
         """The palm turned as the detector's relative 3D says, then as if its depth were reversed.
@@ -342,19 +344,18 @@ class LandmarkFit:
     def _reconstruction(
         self, state: _State, rotation_covariance: np.ndarray, side: Side
     ) -> Reconstruction:
-        pose = self.anatomy.pose(state.angles_rad, state.R)
-        R, t, model = state.R, state.t_m, self.hand_model
+        local, t, model = self.anatomy.rotations(state.angles_rad), state.t_m, self.hand_model
+        local[0] = state.R
         if side is Side.LEFT:
-            pose, R, t = mirror_axis_angle(pose), mirror_rotation(R), mirror_points(t)
-            model = self._mirrored_model
+            local, t, model = mirror_rotation(local), mirror_points(t), self._mirrored_model
             rotation_covariance = mirror_rotation(rotation_covariance)
-        posed = model.pose_hand(pose, state.shape)
+        posed = model.pose_rotations(local, state.shape)
         return Reconstruction(
             vertices_m=posed.vertices_m,
             keypoints_m=model.keypoints(posed, state.shape, "detector"),
             joints_m=posed.joints_m,
-            R_camera_hand=R,
-            pose=pose,
+            R_camera_hand=local[0],
+            pose=model.pose_of(local),
             shape=state.shape,
             rotation_covariance=rotation_covariance,
             size_stddev=self._size_stddev,
@@ -382,10 +383,11 @@ def _usual_angles(anatomy: Anatomy) -> tuple[np.ndarray, np.ndarray]:
 
 def _look_at(ray: np.ndarray) -> np.ndarray:
     """(3, 3) smallest rotation that takes the optical axis to the line of sight (x/z, y/z)."""
-    direction = np.append(ray, 1.0) / np.sqrt(1.0 + ray @ ray)
-    sine = np.array([-direction[1], direction[0], 0.0])  # z cross direction
-    angle = np.arctan2(np.linalg.norm(sine), direction[2])
-    return rotation_from_axis_angle(sine * angle / max(float(np.linalg.norm(sine)), 1e-12))
+    x, y, z = (np.append(ray, 1.0) / np.sqrt(1.0 + ray @ ray)).tolist()
+    k = 1.0 / (1.0 + z)
+    return np.array(
+        [[1.0 - k * x * x, -k * x * y, x], [-k * x * y, 1.0 - k * y * y, y], [-x, -y, z]]
+    )
 
 
 def _rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -24,8 +24,8 @@ from hand_mesh_ros.hand_models.hand_model import (
     NUM_POSE,
     NUM_SHAPE,
     HandModel,
-    rotation_from_axis_angle,
 )
+from hand_mesh_ros.rotations import rotation_from_axis_angle
 
 NEAREST_M, FARTHEST_M = 0.35, 0.9
 WIDEST_SWEEP_M = 0.3
