@@ -158,7 +158,9 @@ class _Process:
 @contextlib.contextmanager
 def _node(args: argparse.Namespace, parameters: list[str]) -> Iterator[_Process]:
     remaps = ["-r", f"image:={IMAGE_TOPIC}", "-r", f"camera_info:={CAMERA_INFO_TOPIC}"]
-    ours = ["--ros-args", *remaps, *parameters]
+    # Stock kernels lose large best-effort messages even on one host: their buffers are too small.
+    transport = ["-p", "image_reliability:=reliable"]
+    ours = ["--ros-args", *remaps, *transport, *parameters]
     theirs = args.ros_arguments[1:] if args.ros_arguments else []
     process = _Process("node", ["run", *ours, *theirs])
     try:

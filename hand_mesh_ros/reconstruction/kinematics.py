@@ -14,7 +14,6 @@ from hand_mesh_ros.hand_models.anatomy import ANCESTOR, Anatomy
 from hand_mesh_ros.hand_models.hand_model import HandModel
 
 _PARENTS = np.array(JOINT_PARENTS)
-_LEVELS = [np.array([1, 4, 7, 10, 13]) + level for level in range(3)]
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,10 @@ class HandKinematics:
         joints = _joined(model.joint_template_m, model.joint_dirs_m)
         self._bones = joints - joints[_PARENTS]
         self._bones[0] = 0.0
+        if anatomy.slot[anatomy.joint % 3 != 1].any():
+            raise ValueError("only a finger's first joint may have more than one angle")
+        self._slot_of_angle = 3 * (anatomy.joint - 1) + anatomy.slot
+        self._axes = anatomy.axis[:, :, None]
         self._moves = ANCESTOR[which.joint][:, None, anatomy.joint]  # (21, 1, D)
 
     def pose(self, angles_rad: np.ndarray, R: np.ndarray, shape: np.ndarray) -> PosedKeypoints:
@@ -52,30 +55,37 @@ class HandKinematics:
             R: (3, 3) rotation of the whole hand.
             shape: (S,)
         """
-        # Letters: J 16 joints, K 21 keypoints, D angles, S shape, E = 1 + S (value, derivatives).
-        stack = self._anatomy.rotation_stack(angles_rad)  # (J, 3 slots, 3, 3)
-        outer = np.matmul(stack[:, 0], stack[:, 1])
-        local = np.matmul(outer, stack[:, 2])
-        local[0] = R
-        bones = _shaped(self._bones, shape)  # (J, 3, E)
-        R_parent, R_joint = np.zeros((16, 3, 3)), np.empty((16, 3, 3))
-        position = np.zeros_like(bones)
-        R_joint[0] = R
-        for level in _LEVELS:
-            parent = _PARENTS[level]
-            R_parent[level] = R_joint[parent]
-            R_joint[level] = np.matmul(R_parent[level], local[level])
-            position[level] = position[parent] + np.matmul(R_parent[level], bones[level])
+        # Letters: F 5 fingers, L 3 levels (knuckle to last joint), K 21 keypoints, D angles,
+        # S shape, E = 1 + S (value, then derivatives by shape).
+        stack = self._anatomy.rotation_stack(angles_rad)
+        stack = stack[1:].reshape(5, 3, 3, 3, 3)  # (F, L, slot, 3, 3)
+        local = stack[:, :, 0].copy()  # (F, L, 3, 3); beyond the knuckle that is all
+        local_knuckle = stack[:, 0, 0]
+        outer = local_knuckle @ stack[:, 0, 1]
+        local[:, 0] = outer @ stack[:, 0, 2]
+        bones = _shaped(self._bones, shape)[1:].reshape(5, 3, 3, -1)  # (F, L, 3, E)
+        R_joint, R_parent = np.empty((16, 3, 3)), np.empty((5, 3, 3, 3))
+        R_finger = R_joint[1:].reshape(5, 3, 3, 3)  # a view
+        position = np.zeros((16, 3, bones.shape[3]))
+        on_finger = position[1:].reshape(5, 3, 3, -1)  # a view
+        R_joint[0] = R_parent[:, 0] = R
+        for level in range(3):
+            np.matmul(R_parent[:, level], local[:, level], out=R_finger[:, level])
+            np.matmul(R_parent[:, level], bones[:, level], out=on_finger[:, level])
+            if level > 0:
+                on_finger[:, level] += on_finger[:, level - 1]
+            if level < 2:
+                R_parent[:, level + 1] = R_finger[:, level]
         offsets = _shaped(self._offsets, shape)  # (K, 3, E)
         joint = self._joint_of_keypoint
         keypoints = position[joint] + np.matmul(R_joint[joint], offsets)  # (K, 3, E)
         # An angle turns all beyond its joint about its own axis, seen from the camera.
-        before = np.empty_like(stack)
-        before[:, 0], before[:, 1] = R_parent, np.matmul(R_parent, stack[:, 0])
-        before[:, 2] = np.matmul(R_parent, outer)
-        at, slot = self._anatomy.joint, self._anatomy.slot
-        axis = np.matmul(before[at, slot], self._anatomy.axis[:, :, None])[..., 0]  # (D, 3)
-        arm = keypoints[:, :, None, 0] - position[at, :, 0].T  # (K, 3, D)
+        before = np.empty((5, 3, 3, 3, 3))  # (F, L, slot, 3, 3): what is turned before it
+        before[:, :, 0] = R_parent
+        before[:, 0, 1] = R @ local_knuckle
+        before[:, 0, 2] = R @ outer
+        axis = (before.reshape(45, 3, 3)[self._slot_of_angle] @ self._axes)[:, :, 0]  # (D, 3)
+        arm = keypoints[:, :, None, 0] - position[self._anatomy.joint, :, 0].T  # (K, 3, D)
         x, y, z = axis.T
         d_angles = np.empty_like(arm)
         d_angles[:, 0] = y * arm[:, 2] - z * arm[:, 1]

@@ -188,9 +188,11 @@ class LandmarkFit:
     def _fit(self, evidence: _Evidence, last: _State | None) -> tuple[_State, np.ndarray] | None:
         """The state of least cost and the covariance of its rotation, (3, 3) rad^2."""
         best = None if last is None else self._descend(last, evidence, self.config.warm_steps)
+        starts = self._starts(evidence)
         # A start in the wrong valley stays there, frame after frame: look for a better one.
-        for start in self._starts(evidence):
-            if best is not None and best.cost < self.config.doubtful_cost:
+        while best is None or best.cost > self.config.doubtful_cost:
+            start = next(starts, None)
+            if start is None:
                 break
             found = self._descend(start, evidence, self.config.max_steps)
             if found is not None and (best is None or found.cost < best.cost):
@@ -206,6 +208,8 @@ class LandmarkFit:
         damping = 1e-3
         while steps_left and damping < 1e4:
             step = _damped_step(normal, gradient, damping)
+            if np.abs(step).max() < self.config.small_step:
+                break
             moved = state.moved(step)
             candidate = self._linearise(moved, evidence)
             if not candidate[2] < cost:
@@ -214,8 +218,6 @@ class LandmarkFit:
             state, (normal, gradient, cost) = moved, candidate
             damping = max(0.2 * damping, 1e-6)
             steps_left -= 1
-            if np.abs(step).max() < self.config.small_step:
-                break
         if not np.isfinite(cost):
             return None
         # The slope here is known, so one more step is nearly free; a small one needs no check.
