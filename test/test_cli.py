@@ -46,6 +46,10 @@ def test_help(arguments):
         (["demo", "--frames", "0"], "--frames is 0, expected 1 or more"),
         (["demo", "--known-hand-length", "long"], "--known-hand-length long"),
         (["demo", "--known-hand-length", "2"], "known_hand_length_m: got 2.0"),
+        (
+            ["demo", "--report", "/no/such/folder/r.json"],
+            "--report /no/such/folder/r.json: No such",
+        ),
         (["demo", "--ros-args", "-p", "max_hnds:=1"], 'did you mean "max_hands"?'),
         (["run", "--ros-args", "-p", "model:=none"], 'model: got "none", expected one of'),
         (["run", "--ros-args", "-p", "hand_model:=mano"], "parameter mano_dir"),
@@ -114,6 +118,13 @@ def test_demo_writes_an_overlay_a_still(tmp_path):
     drawn, plain = cv2.imread(str(pictures[0])), cv2.imread(str(stills / "64_img.jpg"))
     assert drawn.shape == plain.shape
     assert np.abs(drawn.astype(int) - plain).mean() > 5, "nothing was drawn"
+
+
+def test_demo_passes_on_why_the_node_did_not_start():
+    done = hand_mesh("demo", "--headless", "--frames", "5", "--ros-args", "-p", "model:=none")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert 'model: got "none", expected one of' in done.stderr
 
 
 def test_node_ends_cleanly_on_ctrl_c():

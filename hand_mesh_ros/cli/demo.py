@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until the frames are through, or for ever; the node's failure is the demo's."""
+    if args.report is not None:
+        try:
+            args.report.touch()
+        except OSError as error:
+            raise UsageError(f"--report {args.report}: {error.strerror}") from error
     source = make_source(args)
     parameters = _node_parameters(args, source)
     source.close()
@@ -72,14 +77,14 @@ def run(args: argparse.Namespace) -> int:
             report["overlays"] = overlays.close()
     finally:
         graph.shutdown()
-    if args.headless:
-        print(json.dumps(report, indent=2))
-    if args.report is not None:
-        args.report.write_text(json.dumps(report, indent=2) + "\n")
     if not report["frames_answered"]:
         print("hand-mesh demo: the node answered no image; it said:", file=sys.stderr)
         print(node.last_words(), file=sys.stderr)
         return 1
+    if args.headless:
+        print(json.dumps(report, indent=2))
+    if args.report is not None:
+        args.report.write_text(json.dumps(report, indent=2) + "\n")
     return 0
 
 
