@@ -1,4 +1,4 @@
-"""Reads a MANO-type pickle as data: numbers, strings and arrays come out, nothing is ever called.
+"""Reads pickles of plain data (MANO, dataset labels) as data: nothing is ever called.
 
 `pickle` calls whatever a file names. This reader walks the opcodes itself, with a stack of plain
 values, and knows how to read a dozen names (numpy arrays, scipy sparse matrices, chumpy's two ways
@@ -77,9 +77,34 @@ def load_plain_pickle(path: Path | str) -> dict[str, Any]:
         UnsafePickleError: it names something outside the allow-list, or is built to exhaust memory.
         PickleReadError: it is damaged or no pickle.
     """
-    path = Path(path)
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise UnsafePickleError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MB, no hand model is.")
+    top = _read_top(Path(path), MAX_FILE_BYTES)
+    if not isinstance(top, dict):
+        raise PickleReadError(f"{path}: holds a {type(top).__name__}, expected a dictionary.")
+    plain = {key: _value_of(value) for key, value in top.items() if isinstance(key, str)}
+    kept = (np.ndarray, np.generic, str, bytes, int, float)
+    return {key: value for key, value in plain.items() if isinstance(value, kept)}
+
+
+def load_plain_data(path: Path | str, *, max_file_bytes: int = MAX_FILE_BYTES) -> Any:
+    """Read a pickle of nested plain data as a whole: dictionaries, lists, None and all.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnsafePickleError: as `load_plain_pickle`.
+        PickleReadError: it is damaged or no pickle.
+    """
+    top = _read_top(Path(path), max_file_bytes)
+    try:
+        return _plain(top, {})
+    except RecursionError:
+        raise UnsafePickleError(f"{path}: nested too deeply for any label file.") from None
+
+
+def _read_top(path: Path, max_file_bytes: int) -> Any:
+    if path.stat().st_size > max_file_bytes:
+        raise UnsafePickleError(
+            f"{path}: larger than {max_file_bytes >> 20} MB, no file of its kind is."
+        )
     data = path.read_bytes()
     if not data:
         raise PickleReadError(f"{path}: the file is empty; download it again.")
@@ -89,17 +114,12 @@ def load_plain_pickle(path: Path | str) -> dict[str, Any]:
             "download it again."
         )
     try:
-        top = _Reader().read(data)
+        return _Reader().read(data)
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{path}: {error}; refused, nothing of it was executed.") from None
     except Exception as error:  # a damaged stream trips anything: short reads, types, empty stack
         reason = " ".join(str(error).split())[:200]
         raise PickleReadError(f"{path}: damaged pickle ({reason}); download it again.") from error
-    if not isinstance(top, dict):
-        raise PickleReadError(f"{path}: holds a {type(top).__name__}, expected a dictionary.")
-    plain = {key: _value_of(value) for key, value in top.items() if isinstance(key, str)}
-    kept = (np.ndarray, np.generic, str, bytes, int, float)
-    return {key: value for key, value in plain.items() if isinstance(value, kept)}
 
 
 class _Reader:
@@ -271,6 +291,28 @@ class _Reader:
 
 def _value_of(item: Any) -> Any:
     return item.value if isinstance(item, _Object) else item
+
+
+def _plain(item: Any, seen: dict[int, Any]) -> Any:
+    """The item with values in place of objects; names and sets, which hold no data, become None.
+
+    `seen` keeps what is shared shared: a small file may name one list a billion times over.
+    """
+    if id(item) in seen:
+        return seen[id(item)]
+    if isinstance(item, dict):
+        seen[id(item)] = result = {}
+        result.update((key, _plain(value, seen)) for key, value in item.items())
+        return result
+    if isinstance(item, list):
+        seen[id(item)] = result = []
+        result.extend(_plain(value, seen) for value in item)
+        return result
+    if isinstance(item, tuple):
+        seen[id(item)] = result = tuple(_plain(value, seen) for value in item)
+        return result
+    value = _value_of(item)
+    return None if isinstance(value, (_Global, np.dtype)) else value
 
 
 def _array_of(item: Any) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""What the networks learn from, and how; the datasets need no torch."""
