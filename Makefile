@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 SOURCES := pyproject.toml setup.py constraints.txt
+# A sourced ROS would put its own Python packages before those of .venv.
+unexport PYTHONPATH
 
 .PHONY: demo test lint clean
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hand_mesh_ros.detection.mediapipe_hands import MediaPipeHands
+from hand_mesh_ros.hand_calibration import load_calibrations
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.mano import load_mano
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
@@ -24,6 +25,10 @@ def build_pipeline(parameters: NodeParameters) -> Pipeline:
         OSError, ValueError, ImportError: a file or library that it needs is missing or unfit.
     """
     model = _hand_model(parameters)
+    reconstructor = _reconstructor(parameters, model)
+    path = Path(parameters.hand_calibration_file)
+    if parameters.hand_calibration_file and path.exists():  # else calibrate_hand will make it
+        reconstructor.use_calibrations(load_calibrations(path, model))
     smoother = HandSmoother(
         model,
         min_cutoff_hz=parameters.smoothing_min_cutoff_hz,
@@ -37,7 +42,7 @@ def build_pipeline(parameters: NodeParameters) -> Pipeline:
             hand_landmarker_task=parameters.hand_landmarker_task,
         ),
         tracker=Tracker(max_gap_s=parameters.lost_hand_timeout_s),
-        reconstructor=_reconstructor(parameters, model),
+        reconstructor=reconstructor,
         smoother=smoother if parameters.smoothing_enabled else None,
     )
 

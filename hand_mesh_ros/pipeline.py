@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from hand_mesh_ros.camera_root import solve_root
+from hand_mesh_ros.conventions import Side
+from hand_mesh_ros.depth_root import DepthRefiner, DepthRefusal
 from hand_mesh_ros.detection.base import LANDMARK_STDDEV, Detector
 from hand_mesh_ros.grasp import grasp_aperture_m
+from hand_mesh_ros.hand_calibration import HandCalibration
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.reconstruction.base import Reconstructor
 from hand_mesh_ros.smoothing import HandSmoother
@@ -33,6 +37,7 @@ class Pipeline:
         self.tracker = tracker
         self.reconstructor = reconstructor
         self.smoother = smoother
+        self._depth = DepthRefiner(reconstructor.hand_model)
 
     @property
     def hand_model(self) -> HandModel:
@@ -48,12 +53,26 @@ class Pipeline:
             tracks = self.tracker.update(detections, frame.stamp_ns)
         with _timed(stage_s, "reconstruction"):
             reconstructions = self.reconstructor.reconstruct(frame, tracks)
+        refusals: list[str] = []
         with _timed(stage_s, "root"):
-            hands = tuple(self._place(frame, tracks, reconstructions))
+            unsmoothed = tuple(self._place(frame, tracks, reconstructions, refusals))
         with _timed(stage_s, "smoothing"):
+            hands = unsmoothed
             if self.smoother is not None:
-                hands = self.smoother.update(hands, frame.stamp_ns)
-        return Result(frame.stamp_ns, frame.frame_id, hands, tuple(detections), stage_s)
+                hands = self.smoother.update(unsmoothed, frame.stamp_ns)
+        return Result(
+            frame.stamp_ns,
+            frame.frame_id,
+            hands,
+            tuple(detections),
+            stage_s,
+            unsmoothed,
+            tuple(refusals),
+        )
+
+    def use_calibrations(self, calibrations: Mapping[Side, HandCalibration]) -> None:
+        """Keep shape and size of these sides as calibrated, from the next frame on."""
+        self.reconstructor.use_calibrations(calibrations)
 
     def reset(self) -> None:
         """Forget everything about earlier frames."""
@@ -68,23 +87,38 @@ class Pipeline:
         self.detector.close()
 
     def _place(
-        self, frame: Frame, tracks: list[Track], reconstructions: list[Reconstruction | None]
+        self,
+        frame: Frame,
+        tracks: list[Track],
+        reconstructions: list[Reconstruction | None],
+        refusals: list[str],
     ) -> Iterator[Hand]:
         """Hands in the camera's frame, for the tracks whose root can be found."""
         for track, reconstruction in zip(tracks, reconstructions, strict=True):
             if reconstruction is None:
                 continue
-            detection = track.detection
+            keypoints_px = track.detection.keypoints_px
+            stddev_px = LANDMARK_STDDEV * float(np.ptp(keypoints_px, axis=0).max())
             root = solve_root(
                 reconstruction.keypoints_m,
-                detection.keypoints_px,
+                keypoints_px,
                 frame.camera,
-                stddev_px=LANDMARK_STDDEV * float(np.ptp(detection.keypoints_px, axis=0).max()),
+                stddev_px=stddev_px,
                 keypoint_stddev_m=reconstruction.keypoint_stddev_m,
                 initial_t=reconstruction.t_camera_wrist_guess,
             )
-            if root is not None:
-                yield self._hand(frame, track, reconstruction, root)
+            if root is None:
+                continue
+            placed = reconstruction, _with_size(root, reconstruction.size_stddev)
+            if frame.depth_m is not None:
+                by_depth = self._depth.refine(
+                    reconstruction, root, frame, track.side, keypoints_px, stddev_px=stddev_px
+                )
+                if isinstance(by_depth, DepthRefusal):
+                    refusals.append(f"{track.side.name.lower()} hand: {by_depth.reason}")
+                else:
+                    placed = by_depth.reconstruction, by_depth.root
+            yield self._hand(frame, track, *placed)
 
     def _hand(self, frame: Frame, track: Track, reconstruction: Reconstruction, root: Root) -> Hand:
         t = root.t_camera_wrist
@@ -92,8 +126,7 @@ class Pipeline:
         T_camera_wrist[:3, :3] = reconstruction.R_camera_hand
         T_camera_wrist[:3, 3] = t
         covariance = np.zeros((6, 6))
-        # A hand a tenth larger is a tenth farther away: the image is the same.
-        covariance[:3, :3] = root.covariance + reconstruction.size_stddev**2 * np.outer(t, t)
+        covariance[:3, :3] = root.covariance
         covariance[3:, 3:] = reconstruction.rotation_covariance
         keypoints_m = reconstruction.keypoints_m + t
         limit = np.array([frame.camera.width, frame.camera.height] * 2, float)
@@ -118,6 +151,12 @@ class Pipeline:
             vertex_stddev_m=reconstruction.vertex_stddev_m,
             vertex_colors=reconstruction.vertex_colors,
         )
+
+
+def _with_size(root: Root, size_stddev: float) -> Root:
+    """Account for the size: a hand a tenth larger is a tenth farther away, in the same image."""
+    t = root.t_camera_wrist
+    return replace(root, covariance=root.covariance + size_stddev**2 * np.outer(t, t))
 
 
 @contextmanager

@@ -25,6 +25,8 @@ class Frame:
     """Nanoseconds of the image's own clock; never the time of processing."""
     frame_id: str
     """TF frame of the camera (optical axes)."""
+    depth_m: np.ndarray | None = None
+    """(H, W) float32, m along the optical axis, of the image's pixels; NaN or 0: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +146,7 @@ class Result:
     detections: tuple[Detection, ...] = ()
     stage_s: dict[str, float] = field(default_factory=dict)
     """Seconds spent in each stage, by its name ("detection", "reconstruction", ...)."""
+    unsmoothed_hands: tuple[Hand, ...] = ()
+    """The hands as this frame alone shows them; what a calibration averages."""
+    depth_refusals: tuple[str, ...] = ()
+    """Why depth did not place a hand, one line for each that was left to its reprojection."""

@@ -18,6 +18,16 @@ class FakePublisher:
         self.sent.append(bytes(cdr))
 
 
+class FakeSubscription:
+    """Forgets its callback when closed."""
+
+    def __init__(self, subscriptions, topic):
+        self._subscriptions, self._topic = subscriptions, topic
+
+    def close(self):
+        self._subscriptions.pop(self._topic, None)
+
+
 class FakeGraph:
     """Implements `hand_mesh_ros.ros.graph.Graph`."""
 
@@ -28,6 +38,7 @@ class FakeGraph:
         self.log = logging.getLogger("fake_graph")
         self.publishers = {}
         self.subscriptions = {}
+        self.services = {}
         self.stopped = threading.Event()
 
     def parameter_overrides(self):
@@ -39,6 +50,10 @@ class FakeGraph:
 
     def subscribe(self, topic, type_name, qos, callback):
         self.subscriptions[topic] = (type_name, qos, callback)
+        return FakeSubscription(self.subscriptions, topic)
+
+    def service(self, name, kind, callback):
+        self.services[name] = (kind, callback)
 
     def now_ns(self):
         return 5_000_000_000
@@ -50,10 +65,16 @@ class FakeGraph:
         self.stopped.set()
 
     def send(self, topic, message):
-        """Deliver a message, or raw bytes, to the node."""
+        """Deliver a message, or raw bytes, to the node, if it listens."""
+        if topic not in self.subscriptions:
+            return
         type_name, _, callback = self.subscriptions[topic]
         cdr = message if isinstance(message, bytes) else self.store.encode(message, type_name)
         callback(memoryview(cdr))
+
+    def call(self, name, *arguments):
+        """Answer of a service."""
+        return self.services[name][1](*arguments)
 
     def messages(self, topic):
         """Everything published on a topic, decoded."""

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "hand_mesh_ros"
 
 # A file may import the library only if it is one of these, or lies in one of these folders.
 ALLOWED = {
-    "rclpy": ("ros/rclpy_graph.py",),
+    "rclpy": ("ros/rclpy_",),
     "cyclonedds": ("ros/dds_graph.py",),
     "torch": (
         "networks/",

@@ -10,7 +10,7 @@ STAMP_NS = 1_700_000_000_123_456_789
 STORE = Typestore("jazzy")
 MODEL = small_hand_model()
 ADD, DELETE = 0, 2
-LINE_LIST, SPHERE_LIST, TRIANGLE_LIST = 5, 7, 11
+LINE_LIST, SPHERE_LIST, TEXT_VIEW_FACING, TRIANGLE_LIST = 5, 7, 9, 11
 
 
 def hands_of(*sides, seed=0):
@@ -45,17 +45,17 @@ def test_hands_are_sorted_by_side_so_that_templates_are_few():
 @pytest.mark.parametrize("side", list(Side))
 def test_markers_hold_mesh_bones_and_keypoints(side):
     hand = sample_hand(side, track_id=5)
-    mesh, bones, spheres = decode(HandMarkers(STORE, MODEL).encode([hand], STAMP_NS, "cam"))
+    mesh, bones, spheres, label = decode(HandMarkers(STORE, MODEL).encode([hand], STAMP_NS, "cam"))
     assert [m.type for m in (mesh, bones, spheres)] == [TRIANGLE_LIST, LINE_LIST, SPHERE_LIST]
-    assert len({m.ns for m in (mesh, bones, spheres)}) == 3
-    for marker in (mesh, bones, spheres):
+    assert len({m.ns for m in (mesh, bones, spheres, label)}) == 4
+    for marker in (mesh, bones, spheres, label):
         assert marker.id == 5
         assert marker.action == ADD
         assert marker.header.frame_id == "cam"
         assert marker.header.stamp.nanosec == 123_456_789
         assert (marker.lifetime.sec, marker.lifetime.nanosec) == (0, 500_000_000)
         assert marker.pose.orientation.w == 1.0
-        assert marker.scale.x > 0.0
+        assert (marker.scale.z if marker is label else marker.scale.x) > 0.0
         assert marker.color.a == 1.0
         assert len(marker.colors) in (0, len(marker.points))
     xyz = np.array([[p.x, p.y, p.z] for p in mesh.points]).reshape(NUM_FACES, 3, 3)
@@ -68,6 +68,24 @@ def test_markers_hold_mesh_bones_and_keypoints(side):
     np.testing.assert_array_equal([last[0].x, last[0].y, last[0].z], hand.keypoints_m[tip - 1])
     assert len(bones.points) == 40
     assert len(spheres.points) == 21
+
+
+@pytest.mark.parametrize(
+    ("t", "text"),
+    [((0.3, 0.0, 0.4), "0.50 m"), ((0.0, 0.0, 0.005), "0.01 m"), ((9, 9, 9), "9.99 m")],
+)
+@pytest.mark.parametrize("side", list(Side))
+def test_label_says_side_and_distance_above_the_hand(side, t, text):
+    T = np.eye(4)
+    T[:3, 3] = t
+    hand = sample_hand(side, T_camera_wrist=T)
+    label = decode(HandMarkers(STORE, MODEL).encode([hand], STAMP_NS, "cam"))[3]
+    assert label.type == TEXT_VIEW_FACING
+    assert label.text == f"{side.name.lower()} {text}"
+    place = label.pose.position
+    highest = hand.keypoints_m[hand.keypoints_m[:, 1].argmin()]
+    np.testing.assert_allclose([place.x, place.z], highest[[0, 2]])
+    assert highest[1] - 0.1 < place.y < highest[1]  # y points down
 
 
 def test_deletion_names_the_same_namespaces_and_ids():

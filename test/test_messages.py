@@ -6,6 +6,8 @@ from hand_samples import NUM_FACES, NUM_VERTICES, sample_detection, sample_hand,
 
 from hand_mesh_ros.conventions import JOINT_NAMES, KEYPOINT_NAMES, RootSource, Side
 from hand_mesh_ros.grasp import T_camera_grasp
+from hand_mesh_ros.hand_models.open_hand import load_open_hand
+from hand_mesh_ros.joint_angles import JointAngles
 from hand_mesh_ros.ros import messages
 from hand_mesh_ros.ros.named_hands import NamedHands
 from hand_mesh_ros.ros.typestore import Typestore
@@ -154,6 +156,28 @@ def test_tf_has_root_and_grasp_of_each_hand_under_its_own_name():
     np.testing.assert_allclose([p.x, p.y, p.z], T[:3, 3])
     np.testing.assert_allclose(rotate(q, np.array([0, 0, 1.0])), T[:3, 2], atol=1e-12)
     assert over_the_wire(messages.tf_message(STORE, [], STAMP_NS, "cam")).transforms == []
+
+
+def test_quaternion_order_is_x_y_z_w():
+    quarter = messages.quaternion_xyzw(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]))
+    np.testing.assert_allclose(quarter, [0, 0, np.sqrt(0.5), np.sqrt(0.5)], atol=1e-15)
+
+
+def test_joint_states_name_each_angle_with_its_side():
+    angles = JointAngles(load_open_hand())
+    left, right = sample_hand(Side.LEFT, seed=1), sample_hand(Side.RIGHT, seed=2)
+    got = over_the_wire(messages.joint_states(STORE, angles, [left, right], STAMP_NS, "cam"))
+    assert (stamp_ns(got.header), got.header.frame_id) == (STAMP_NS, "cam")
+    assert len(got.name) == len(got.position) == 42
+    assert len(set(got.name)) == 42
+    position = dict(zip(got.name, got.position, strict=True))
+    at = angles.names.index("index_pip_flexion")
+    for name, hand in (("left", left), ("right", right)):
+        expected = angles.of(hand.pose, hand.side)
+        assert position[f"{name}_index_pip_flexion"] == pytest.approx(expected[at], abs=1e-12)
+    assert (len(got.velocity), len(got.effort)) == (0, 0)
+    one = messages.joint_states(STORE, angles, [replace(left, pose=None), right], STAMP_NS, "cam")
+    assert {n.split("_")[0] for n in over_the_wire(one).name} == {"right"}
 
 
 def test_detections_are_a_point_cloud_of_raw_keypoints():

@@ -5,51 +5,18 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from camera_samples import HEIGHT, PERIOD_NS, START_NS, STORE, WIDTH, camera_info, image, stamp_ns
+from dds_peers import wait_until
 from fake_graph import FakeGraph
-from hand_samples import sample_detection, sample_hand, small_hand_model
+from fake_pipeline import FakePipeline
+from hand_samples import sample_hand
 
 from hand_mesh_ros.conventions import Side
-from hand_mesh_ros.ros.messages import header, image_message
+from hand_mesh_ros.ros.messages import header
 from hand_mesh_ros.ros.newest_only import NewestOnly
 from hand_mesh_ros.ros.node import HandMeshNode
 from hand_mesh_ros.ros.parameters import NodeParameters
 from hand_mesh_ros.ros.throttled_log import ThrottledLog
-from hand_mesh_ros.ros.typestore import Typestore
-from hand_mesh_ros.types import Result
-
-STORE = Typestore("jazzy")
-START_NS = 1_700_000_000_000_000_000
-PERIOD_NS = 33_000_000
-WIDTH, HEIGHT = 64, 48
-
-
-class FakePipeline:
-    """Returns the hands that the test set, and remembers the frames."""
-
-    def __init__(self):
-        self.hand_model = small_hand_model()
-        self.hands = ()
-        self.frames = []
-        self.resets = 0
-        self.error = None
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-
-    def process(self, frame):
-        self.entered.set()
-        assert self.gate.wait(10.0)
-        self.frames.append(frame)
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise error
-        detections = tuple(sample_detection(h.side) for h in self.hands)
-        return Result(
-            frame.stamp_ns, frame.frame_id, tuple(self.hands), detections, {"detection": 0.002}
-        )
-
-    def reset(self):
-        self.resets += 1
 
 
 class Bench:
@@ -59,6 +26,7 @@ class Bench:
         self.graph, self.pipeline = FakeGraph(STORE), FakePipeline()
         self.parameters = NodeParameters(**parameters)
         self.node = HandMeshNode(self.graph, self.parameters, self.pipeline, store=STORE)
+        self.node.activate()
         self.graph.publishers["hand_markers"].subscriber_count = 1
 
     def send_image(self, stamp_ns=START_NS, frame_id="cam", **changes):
@@ -100,31 +68,18 @@ def _bench(**parameters):
     bench.node.close()
 
 
-def image(stamp_ns=START_NS, frame_id="cam"):
-    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    return image_message(STORE, pixels, stamp_ns, frame_id)
+ADD, DELETE = 0, 2
+INPUTS = ["camera_info", "depth", "depth/camera_info", "image"]
 
 
-def camera_info(**changes):
-    region = STORE.type("sensor_msgs/msg/RegionOfInterest")
-    values = {
-        "header": header(STORE, START_NS, "cam"),
-        "height": HEIGHT,
-        "width": WIDTH,
-        "distortion_model": "plumb_bob",
-        "d": np.zeros(5),
-        "k": np.array([50.0, 0, 32, 0, 50, 24, 0, 0, 1]),
-        "r": np.eye(3).ravel(),
-        "p": np.zeros(12),
-        "binning_x": 0,
-        "binning_y": 0,
-        "roi": region(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
-    }
-    return STORE.type("sensor_msgs/msg/CameraInfo")(**{**values, **changes})
+def last_markers(bench):
+    """Stamp, and track and action, of what was drawn last."""
+    markers = bench.graph.messages("hand_markers")[-1].markers
+    return stamp_ns(markers[0]), {(m.id, m.action) for m in markers}
 
 
-def stamp_ns(message):
-    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+def workers():
+    return sum(t.name == "hand_mesh worker" for t in threading.enumerate())
 
 
 def warnings(caplog):
@@ -141,6 +96,7 @@ def test_topics_types_and_qos(bench):
         "hand_mesh": "HandMesh",
         "hand_topology": "HandTopology",
         "/tf": "TFMessage",
+        "hand_joint_states": "JointState",
         "hand_markers": "MarkerArray",
         "hand_detections": "PointCloud2",
         "hand_overlay": "Image",
@@ -175,7 +131,7 @@ def test_everything_carries_the_images_stamp_and_frame(calibrated):
         *bench.graph.messages("hand_detections"),
         *bench.graph.messages("hand_overlay"),
     ]
-    assert len(stamped) == 5 + 4 + 6 + 2
+    assert len(stamped) == 5 + 4 + 8 + 2
     assert {stamp_ns(m) for m in stamped} == {START_NS + 5}
     assert {m.header.frame_id for m in stamped} == {"left_camera_optical_frame"}
     assert array.latency.sec == 0
@@ -232,11 +188,15 @@ def test_live_parameters_count_from_the_next_frame(calibrated):
 
 
 def test_close_stops_the_worker_and_later_images_are_ignored(calibrated):
+    on_image = calibrated.graph.subscriptions["image"][2]
     calibrated.node.close()
     calibrated.node.close()
-    calibrated.send_image()
+    on_image(memoryview(STORE.encode(image())))  # was on its way
+    assert calibrated.node.wait_until_idle(10.0)
     assert calibrated.pipeline.frames == []
-    assert not any(t.name == "hand_mesh worker" and t.is_alive() for t in threading.enumerate())
+    assert calibrated.pipeline.closed
+    assert calibrated.graph.subscriptions == {}
+    assert workers() == 0
 
 
 # Hands that come and go -----------------------------------------------------------------------
@@ -465,15 +425,121 @@ def test_a_pipeline_that_raises_loses_one_frame(calibrated, caplog):
     assert bench.diagnostics()[0] == 0
 
 
-def test_a_pipeline_whose_reset_raises_does_not_end_the_worker(calibrated):
+def test_a_pipeline_whose_reset_raises_does_not_end_the_worker(calibrated, monkeypatch):
     def reset():
         raise RuntimeError("no way back")
 
-    calibrated.pipeline.reset = reset
+    monkeypatch.setattr(calibrated.pipeline, "reset", reset)
     calibrated.send_image(START_NS)
     calibrated.send_image(START_NS - PERIOD_NS)
     calibrated.send_image(START_NS + PERIOD_NS)
     assert [f.stamp_ns for f in calibrated.pipeline.frames] == [START_NS, START_NS + PERIOD_NS]
+
+
+# Life cycle -----------------------------------------------------------------------------------
+
+
+def test_a_new_node_is_silent_until_it_is_activated():
+    graph, pipeline = FakeGraph(STORE), FakePipeline()
+    node = HandMeshNode(graph, NodeParameters(), pipeline, store=STORE)
+    assert (graph.subscriptions, workers()) == ({}, 0)
+    assert not any(p.sent for p in graph.publishers.values())
+    node.activate()
+    node.activate()
+    assert (sorted(graph.subscriptions), workers()) == (INPUTS, 1)
+    assert len(graph.messages("hand_topology")) == 1
+    node.close()
+    assert (workers(), pipeline.closed) == (0, True)
+
+
+def test_deactivate_stops_lets_hands_vanish_and_activate_goes_on(calibrated):
+    bench = calibrated
+    bench.pipeline.hands = (sample_hand(track_id=3),)
+    bench.send_image(START_NS)
+    bench.node.deactivate()
+    bench.node.deactivate()
+    assert (bench.graph.subscriptions, workers(), bench.pipeline.closed) == ({}, 0, False)
+    assert last_markers(bench) == (START_NS, {(3, DELETE)})
+    assert bench.pipeline.resets == 1
+    bench.send_image(START_NS + PERIOD_NS)
+    assert len(bench.pipeline.frames) == 1
+
+    bench.node.activate()
+    bench.send_image(START_NS + 2 * PERIOD_NS)  # the calibration is still known
+    assert [f.stamp_ns for f in bench.pipeline.frames] == [START_NS, START_NS + 2 * PERIOD_NS]
+    assert not bench.pipeline.frames[-1].camera.assumed
+    assert last_markers(bench) == (START_NS + 2 * PERIOD_NS, {(3, ADD)})
+
+
+def test_disabled_it_neither_listens_nor_works(calibrated):
+    bench = calibrated
+    bench.pipeline.hands = (sample_hand(track_id=3),)
+    bench.send_image(START_NS)
+    on_image = bench.graph.subscriptions["image"][2]
+    assert bench.graph.call("~/enable", False) == (True, "disabled")
+    assert bench.graph.call("~/enable", False) == (True, "is disabled already")
+    assert bench.graph.subscriptions == {}
+    assert last_markers(bench) == (START_NS, {(3, DELETE)})
+    on_image(memoryview(STORE.encode(image(START_NS + PERIOD_NS))))  # was on its way
+    assert bench.node.wait_until_idle(10.0)
+    assert len(bench.pipeline.frames) == 1
+    assert bench.diagnostics()[:2] == (0, "disabled by ~/enable")
+
+    assert bench.graph.call("~/enable", True) == (True, "enabled")
+    bench.send_image(START_NS + 2 * PERIOD_NS)
+    assert len(bench.pipeline.frames) == 2
+    assert bench.diagnostics()[0] == 0
+
+
+def test_disabled_it_stays_so_through_deactivate_and_activate(calibrated):
+    calibrated.graph.call("~/enable", False)
+    calibrated.node.deactivate()
+    calibrated.node.activate()
+    assert calibrated.graph.subscriptions == {}
+    calibrated.graph.call("~/enable", True)
+    assert sorted(calibrated.graph.subscriptions) == INPUTS
+
+
+def test_reset_forgets_between_two_frames(calibrated):
+    bench = calibrated
+    bench.pipeline.gate.clear()
+    bench.graph.send("image", image(START_NS))
+    assert bench.pipeline.entered.wait(10.0)
+    answers = []
+    caller = threading.Thread(target=lambda: answers.append(bench.graph.call("~/reset")))
+    caller.start()
+    assert bench.pipeline.resets == 0  # never while a frame is in the pipeline
+    bench.pipeline.gate.set()
+    caller.join(10.0)
+    assert answers == [(True, "all tracks forgotten")]
+    assert (bench.pipeline.resets, len(bench.pipeline.frames)) == (1, 1)
+
+
+def test_a_silent_camera_lets_hands_vanish_until_it_is_back(caplog):
+    caplog.set_level(logging.INFO)
+    for bench in _bench(stale_timeout_s=0.1):
+        bench.send_info()
+        bench.pipeline.hands = (sample_hand(track_id=3),)
+        bench.send_image(START_NS)
+        wait_until(lambda bench=bench: bench.pipeline.resets == 1, "a reset")
+        assert last_markers(bench) == (START_NS, {(3, DELETE)})
+        assert bench.count("hand_meshes") == 1  # nobody saw that there is no hand
+        bench.diagnostics()
+        level, text, _ = bench.diagnostics()
+        assert level == 1
+        assert text.startswith("no image for ")
+        assert [w for w in warnings(caplog) if "no image for 0.1 s" in w]
+
+        bench.send_image(START_NS + 60 * 10**9)
+        assert last_markers(bench) == (START_NS + 60 * 10**9, {(3, ADD)})
+        assert bench.diagnostics()[0] == 0
+        assert any("images again, after" in r.getMessage() for r in caplog.records)
+
+
+def test_a_camera_that_never_sent_is_not_called_silent(caplog):
+    for bench in _bench(stale_timeout_s=0.05):
+        threading.Event().wait(0.2)
+        assert (bench.pipeline.resets, warnings(caplog)) == (0, [])
 
 
 # Load and reports -----------------------------------------------------------------------------
@@ -510,7 +576,12 @@ def test_diagnostics_hold_rates_times_and_the_nodes_own_stamp(calibrated):
     assert report.status[0].name.startswith("hand_mesh")
     level, text, values = calibrated.diagnostics()
     assert (level, values["rate [Hz]"], values["hands"]) == (1, "0.0", "0")
-    assert "no image came" in text
+    assert text.startswith("no image for 0.")
+
+
+def test_diagnostics_before_the_first_image(bench):
+    level, text, _ = bench.diagnostics()
+    assert (level, text) == (1, "no image came; is the image topic remapped to the camera's?")
 
 
 def test_newest_only_keeps_the_last_and_reports_the_thrown_away():

@@ -7,13 +7,14 @@ import pytest
 from hand_mesh_ros.camera import Camera
 from hand_mesh_ros.conventions import FINGERS, Side
 from hand_mesh_ros.hand_models.anatomy import Anatomy
+from hand_mesh_ros.hand_models.gestures import GESTURES
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
 from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.sources.base import SourceError
 from hand_mesh_ros.sources.hand_look import boundary_loop, split_faces
-from hand_mesh_ros.sources.hand_motion import GESTURES, HandMotion, SmoothPath
+from hand_mesh_ros.sources.hand_motion import HandMotion, SmoothPath
 from hand_mesh_ros.sources.rendering import Mesh, joined, rasterize
-from hand_mesh_ros.sources.synthetic import SyntheticCamera
+from hand_mesh_ros.sources.synthetic import WALL_M, SyntheticCamera
 
 PINHOLE = Camera(64, 48, np.array([[50.0, 0, 31.5], [0, 50.0, 23.5], [0, 0, 1]]))
 
@@ -345,6 +346,26 @@ def test_stamps_are_exact_and_can_be_replaced():
     assert shown.frame.stamp_ns == 123
     assert shown.frame.frame_id == "camera_optical_frame"
     np.testing.assert_array_equal(shown.frame.image, source.frame_at(3).frame.image)
+
+
+def test_depth_is_that_of_the_truth_and_of_the_wall():
+    source = SyntheticCamera(seed=3, hands=2)
+    for index in (0, 50):
+        shown = source.frame_at(index)
+        assert shown.index == index
+        depth, mask = source.depth_at(index), source.mask_at(index)
+        assert (depth.shape, depth.dtype) == ((480, 640), np.float32)
+        assert (depth[~mask] == WALL_M).all()
+        assert depth[mask].max() < 1.6  # the forearm too is nearer than the wall
+        for hand in shown.hands:
+            points = hand.vertices_m
+            column, row = np.rint(source.camera.project(points)).astype(int).T
+            behind_m = points[:, 2] - depth[row, column]
+            # Nothing of the hand is in front of what the camera sees, but for the outline, where
+            # half a pixel aside is the wall ...
+            assert (behind_m < -0.004).mean() < 0.12
+            # ... and about half of its skin is what the camera sees.
+            assert 0.3 < (np.abs(behind_m) < 0.003).mean() < 0.7
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (320, 31)])

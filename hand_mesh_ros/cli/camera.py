@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import threading
+from collections.abc import Callable
 
 from hand_mesh_ros.cli.main import UsageError
 from hand_mesh_ros.ros.camera_node import CameraNode
-from hand_mesh_ros.ros.dds_graph import DdsGraph
+from hand_mesh_ros.ros.graph import Graph
 from hand_mesh_ros.sources.base import Source, SourceError
 from hand_mesh_ros.sources.files import open_source
 from hand_mesh_ros.sources.synthetic import SyntheticCamera
@@ -21,6 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="send nothing until someone subscribes to the images"
     )
+    parser.add_argument(
+        "--depth-encoding",
+        choices=("16UC1", "32FC1"),
+        default="16UC1",
+        help="of the synthetic camera's depth: millimetres or metres (default: 16UC1)",
+    )
+    parser.add_argument("--loop", action="store_true", help="start --input again when it ends")
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,19 +74,29 @@ def make_source(args: argparse.Namespace) -> Source | SyntheticCamera:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Publish over Cyclone DDS."""
+    from hand_mesh_ros.ros.dds_graph import DdsGraph  # here, as ROS brings its own DDS
+
+    return publish(args, DdsGraph)
+
+
+def publish(args: argparse.Namespace, graph_type: Callable[..., Graph]) -> int:
     """Publish until the source ends, --frames are sent, or SIGINT or SIGTERM comes."""
     source = make_source(args)
     try:
-        graph = DdsGraph("camera", arguments=args.ros_arguments)
+        graph = graph_type("camera", arguments=args.ros_arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    camera = CameraNode(graph, source)
+    camera = CameraNode(graph, source, depth_encoding=args.depth_encoding)
     failure: list[str] = []
 
     def play() -> None:
         try:
             sent = camera.play(
-                max_frames=args.frames, hold=args.hold, wait_for_subscriber=args.wait
+                max_frames=args.frames,
+                hold=args.hold,
+                loop=args.loop,
+                wait_for_subscriber=args.wait,
             )
             print(f"frames sent: {sent}", flush=True)
             threading.Event().wait(DRAIN_S)  # the last frame is still on its way

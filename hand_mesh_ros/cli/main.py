@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "camera, node and a live table in one command",
     "run": "the node alone, on the topics of your camera",
     "camera": "publish a synthetic hand, images, a video or a webcam as a camera",
+    "bench": "how long a frame takes, and what publishing its hands adds (--ros)",
 }
 
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f"hand_mesh_ros.cli.{name}")
             module.add_arguments(sub)
             sub.set_defaults(function=module.run)
-    ours, ros = _split_ros_arguments(argv)
+    ours, ros = split_ros_arguments(argv)
     args = parser.parse_args(ours)
     args.ros_arguments = ros
     try:
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _split_ros_arguments(argv: list[str]) -> tuple[list[str], list[str]]:
+def split_ros_arguments(argv: list[str]) -> tuple[list[str], list[str]]:
     """Our arguments, and those between `--ros-args` and `--` (or the end), flag included."""
     if "--ros-args" not in argv:
         return argv, []

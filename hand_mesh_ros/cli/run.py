@@ -40,12 +40,12 @@ def run(args: argparse.Namespace) -> int:
         except (ValueError, OSError, ImportError) as error:
             raise UsageError(str(error)) from error
         node = HandMeshNode(graph, parameters, pipeline)
-        gc.freeze()  # what was loaded stays: no collection has to look at it again
         try:
+            node.activate()
+            gc.freeze()  # what was loaded stays: no collection has to look at it again
             graph.spin()
         finally:
             node.close()
-            pipeline.close()
     finally:
         graph.shutdown()
     return 0

@@ -36,8 +36,9 @@ FINGER_ANGLES = {
 }
 THUMB_ANGLES = {
     "cmc_abduction": AngleRange(-30, 40, 5, 15),
-    "cmc_flexion": AngleRange(-30, 40, 5, 15),
-    "cmc_rotation": AngleRange(-25, 25, 0, 10),
+    # Wide enough for the thumb to reach the little finger; the palm of these models cannot cup.
+    "cmc_flexion": AngleRange(-30, 55, 5, 15),
+    "cmc_rotation": AngleRange(-25, 45, 0, 10),
     "mcp_flexion": AngleRange(-15, 70, 15, 18),
     "ip_flexion": AngleRange(-25, 90, 15, 22),
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from hand_mesh_ros.conventions import Side
+from hand_mesh_ros.hand_calibration import HandCalibration
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.types import Frame, Reconstruction, Track
 
@@ -23,6 +26,10 @@ class Reconstructor(Protocol):
 
     def reconstruct(self, frame: Frame, tracks: list[Track]) -> list[Reconstruction | None]:
         """One result a track, in their order; None where the evidence makes no hand."""
+        ...
+
+    def use_calibrations(self, calibrations: Mapping[Side, HandCalibration]) -> None:
+        """Keep shape and size of these sides as calibrated; what was learnt of tracks is lost."""
         ...
 
     def reset(self) -> None:

@@ -8,7 +8,7 @@ track starts from its last frame. Left hands are fitted as right ones in a mirro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from hand_mesh_ros.conventions import (
     mirror_points,
     mirror_rotation,
 )
+from hand_mesh_ros.hand_calibration import HandCalibration
 from hand_mesh_ros.hand_models.anatomy import DIP_PER_PIP, DIP_PER_PIP_STD_DEG, Anatomy
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.reconstruction.kinematics import HandKinematics
@@ -37,6 +38,8 @@ class LandmarkFitConfig:
     """How far joint limits give."""
     length_stddev_m: float = 0.0005
     """How exactly a known hand length is kept."""
+    calibrated_shape_stddev: float = 0.1
+    """How exactly a calibrated hand's shape is kept; 0.1 is about 0.6% of its size."""
     max_steps: int = 12
     """For a hand seen for the first time."""
     warm_steps: int = 1
@@ -93,13 +96,19 @@ class _KnownShape:
     mean: np.ndarray
     """(S,)"""
     frames: int = 0
+    fixed_stddev: float | None = None
+    """Of a calibrated hand, whose shape no frame changes any more."""
 
     @property
     def stddev(self) -> float:
+        if self.fixed_stddev is not None:
+            return self.fixed_stddev
         # Frames of one hand err alike, so many of them say little more than a few do.
         return max(0.5, 1.0 / np.sqrt(1.0 + 0.05 * self.frames))
 
     def updated(self, shape: np.ndarray) -> _KnownShape:
+        if self.fixed_stddev is not None:
+            return self
         frames = self.frames + 1
         return _KnownShape(self.mean + (shape - self.mean) / min(frames + 1, 50), frames)
 
@@ -146,6 +155,12 @@ class LandmarkFit:
         known = self.config.length_stddev_m / length
         self._size_stddev = unknown if known_hand_length_m is None else known
         self._last: dict[int, tuple[_State, _KnownShape]] = {}
+        self._calibrations: dict[Side, HandCalibration] = {}
+
+    def use_calibrations(self, calibrations: Mapping[Side, HandCalibration]) -> None:
+        """Keep the shape and size of these sides as calibrated; tracks start afresh."""
+        self._calibrations = dict(calibrations)
+        self.reset()
 
     def reset(self) -> None:
         """Forget all tracks."""
@@ -156,9 +171,10 @@ class LandmarkFit:
         states: dict[int, tuple[_State, _KnownShape]] = {}
         results: list[Reconstruction | None] = []
         for track in tracks:
-            last, shape = None, _KnownShape(np.zeros(self.hand_model.shape_dirs_m.shape[2]))
-            if not track.is_new:
-                last, shape = self._last.get(track.track_id, (last, shape))
+            last, shape = None, self._shape_at_first(track.side)
+            if not track.is_new and track.track_id in self._last:
+                last, known = self._last[track.track_id]
+                shape = known if shape.fixed_stddev is None else shape
             evidence = self._evidence(frame, track, shape)
             fitted = None if evidence is None else self._fit(evidence, last)
             if fitted is None:
@@ -168,6 +184,12 @@ class LandmarkFit:
             results.append(self._reconstruction(*fitted, track.side))
         self._last = states
         return results
+
+    def _shape_at_first(self, side: Side) -> _KnownShape:
+        calibration = self._calibrations.get(side)
+        if calibration is None:
+            return _KnownShape(np.zeros(self.hand_model.shape_dirs_m.shape[2]))
+        return _KnownShape(calibration.shape, fixed_stddev=self.config.calibrated_shape_stddev)
 
     def _evidence(self, frame: Frame, track: Track, shape: _KnownShape) -> _Evidence | None:
         detection: Detection = track.detection
@@ -326,7 +348,8 @@ class LandmarkFit:
         gradient[of_shape] += shape_weight * unusual
         cost += shape_weight * (unusual @ unusual)
 
-        if self.known_hand_length_m is not None:
+        # A calibrated hand's length is in its shape.
+        if self.known_hand_length_m is not None and known.fixed_stddev is None:
             length, slope = self._length(shape)
             error = (length - self.known_hand_length_m) / config.length_stddev_m
             slope = slope / config.length_stddev_m
@@ -352,6 +375,7 @@ class LandmarkFit:
             local, t, model = mirror_rotation(local), mirror_points(t), self._mirrored_model
             rotation_covariance = mirror_rotation(rotation_covariance)
         posed = model.pose_rotations(local, state.shape)
+        calibration = self._calibrations.get(side)
         return Reconstruction(
             vertices_m=posed.vertices_m,
             keypoints_m=model.keypoints(posed, state.shape, "detector"),
@@ -360,7 +384,7 @@ class LandmarkFit:
             pose=model.pose_of(local),
             shape=state.shape,
             rotation_covariance=rotation_covariance,
-            size_stddev=self._size_stddev,
+            size_stddev=self._size_stddev if calibration is None else calibration.size_stddev,
             t_camera_wrist_guess=t,
         )
 

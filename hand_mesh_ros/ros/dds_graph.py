@@ -19,7 +19,7 @@ from rosbags.interfaces import Nodetype
 from hand_mesh_ros.ros import discovery
 from hand_mesh_ros.ros.arguments import parse_ros_arguments
 from hand_mesh_ros.ros.dds_config import cyclone_environment, domain_id_of, small_buffer_warning
-from hand_mesh_ros.ros.graph import Qos
+from hand_mesh_ros.ros.graph import Answer, Qos, ServiceKind
 from hand_mesh_ros.ros.peer_watch import Peer, PeerWatch
 from hand_mesh_ros.ros.ros_log import node_logger
 from hand_mesh_ros.ros.signals import wait_until_stopped
@@ -122,12 +122,21 @@ class DdsPublisher:
             raise RuntimeError(f"cannot publish on {self._topic}: {DDSException(status)}")
 
 
-@dataclass(frozen=True, eq=False)
-class _Subscription:
+@dataclass(eq=False)
+class DdsSubscription:
+    """A DDS reader and what it calls."""
+
     reader: DataReader
+    unread: ReadCondition
     topic: str
-    depth: int
+    qos: Qos
     callback: Callable[[memoryview], None]
+    on_close: Callable[[DdsSubscription], None]
+    closed: bool = False
+
+    def close(self) -> None:
+        """Let no further callback begin; safe to call twice."""
+        self.on_close(self)
 
 
 class DdsGraph:
@@ -164,7 +173,8 @@ class DdsGraph:
         self._peers = PeerWatch(self._store, self._log)
         self._topics: dict[str, tuple[str, Topic[Any]]] = {}  # ROS type and DDS topic by ROS name
         self._publishers: list[DdsPublisher] = []
-        self._subscriptions: list[_Subscription] = []
+        self._subscriptions: list[DdsSubscription] = []
+        self._has_said_no_services = False
 
         self._participant = _participant(domain_id_of(os.environ, domain_id))
         self._entities: list[Entity] = [self._participant]
@@ -214,16 +224,27 @@ class DdsGraph:
 
     def subscribe(
         self, topic: str, type_name: str, qos: Qos, callback: Callable[[memoryview], None]
-    ) -> None:
+    ) -> DdsSubscription:
         """Call back with each message's CDR bytes; what the callback raises is logged."""
         with self._lock:
             name, dds_topic = self._topic(topic, type_name)
             reader = self._own(DataReader(self._participant, dds_topic, self._qos(qos, type_name)))
-            self._subscriptions.append(_Subscription(reader, name, qos.depth, callback))
+            unread = self._unread(reader)
+            subscription = DdsSubscription(reader, unread, name, qos, callback, self._unsubscribe)
+            self._subscriptions.append(subscription)
             self._watch(reader, DDSStatus.RequestedIncompatibleQos)
-            self._waitset.attach(self._unread(reader))
+            self._waitset.attach(unread)
         if type_name == "sensor_msgs/msg/Image" and (warning := small_buffer_warning()):
             self._peers.say_once(warning)
+        return subscription
+
+    def service(self, name: str, kind: ServiceKind, callback: Callable[..., Answer]) -> None:
+        """Nothing: services need ROS."""
+        if not self._has_said_no_services:
+            self._has_said_no_services = True
+            self._log.debug(
+                f"without ROS there are no services, so no {self._arguments.resolve(name)}"
+            )
 
     def now_ns(self) -> int:
         """Time of the system's clock."""
@@ -248,6 +269,19 @@ class DdsGraph:
         for entity in reversed(self._entities):
             entity.__del__()  # the package's only way to delete at a known time
         self._entities.clear()
+
+    def _unsubscribe(self, subscription: DdsSubscription) -> None:
+        with self._lock:
+            if subscription.closed or self._stopped.is_set():
+                return
+            subscription.closed = True
+            self._subscriptions.remove(subscription)
+            self._waitset.detach(subscription.unread)
+            self._waitset.detach(subscription.reader)
+            for entity in (subscription.unread, subscription.reader):
+                self._entities.remove(entity)
+                entity.__del__()  # the package's only way to delete at a known time
+            self._announce()
 
     def _own(self, entity: Any) -> Any:
         self._entities.append(entity)
@@ -311,12 +345,12 @@ class DdsGraph:
                     self._log.exception("serving subscriptions failed")
                     self._stopped.wait(0.1)
 
-    def _deliver(self, subscription: _Subscription) -> None:
-        if self._stopped.is_set():
+    def _deliver(self, subscription: DdsSubscription) -> None:
+        if self._stopped.is_set() or subscription.closed:
             return
-        taken = ddspy_take(subscription.reader._ref, _ANY_STATE, subscription.depth)
+        taken = ddspy_take(subscription.reader._ref, _ANY_STATE, subscription.qos.depth)
         for cdr, info in taken if isinstance(taken, list) else ():
-            if not info.valid_data or self._stopped.is_set():
+            if not info.valid_data or self._stopped.is_set() or subscription.closed:
                 continue
             try:
                 subscription.callback(memoryview(cdr))
@@ -340,7 +374,12 @@ class DdsGraph:
                 status = subscription.reader.get_requested_incompatible_qos_status()
                 if status.total_count_change:
                     policy = status.last_policy_id
-                    self._peers.qos_refused(subscription.topic, policy, is_publisher=False)
+                    self._peers.qos_refused(
+                        subscription.topic,
+                        policy,
+                        is_publisher=False,
+                        parameter=subscription.qos.parameter,
+                    )
 
     def _meet(self, endpoint: Any, is_publisher: bool) -> None:
         if endpoint.sample_info.instance_state != InstanceState.Alive:

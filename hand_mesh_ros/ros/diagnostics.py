@@ -30,6 +30,8 @@ class Diagnostics:
         self._hands = 0
         self._last_refusal = ""
         self._camera = "none yet"
+        self._received_s: float | None = None
+        self._paused = ""
         self._stage_s: deque[Mapping[str, float]] = deque(maxlen=_WINDOW)
         self._latency_s: deque[float] = deque(maxlen=_WINDOW)
         self._reported_s = clock()
@@ -40,6 +42,7 @@ class Diagnostics:
         """An image arrived."""
         with self._lock:
             self._received += 1
+            self._received_s = self._clock()
 
     def dropped(self) -> None:
         """An image was passed over: a newer one came first, or it was a duplicate."""
@@ -70,6 +73,11 @@ class Diagnostics:
         """What the node knows about its camera."""
         with self._lock:
             self._camera = text
+
+    def paused(self, reason: str) -> None:
+        """The node does not work, for that reason; "": it does."""
+        with self._lock:
+            self._paused = reason
 
     def message(self, store: Typestore, stamp_ns: int) -> Any:
         """diagnostic_msgs/DiagnosticArray with one status; `stamp_ns` is the time of the report."""
@@ -108,12 +116,16 @@ class Diagnostics:
         names = dict.fromkeys(name for times in self._stage_s for name in times)
         for name in names:
             values.update(_percentiles(name, [t[name] for t in self._stage_s if name in t]))
+        if self._paused:
+            return OK, self._paused, values
         if failed:
             return ERROR, f"failed on {failed} images: {self._last_refusal}", values
         if refused:
             return WARN, f"refused {refused} images: {self._last_refusal}", values
-        if not received:
+        if self._received_s is None:
             return WARN, "no image came; is the image topic remapped to the camera's?", values
+        if not received:
+            return WARN, f"no image for {now_s - self._received_s:.1f} s", values
         return OK, f"{rate_hz:.1f} Hz, {values['hands']} hands", values
 
 

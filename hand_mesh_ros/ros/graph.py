@@ -15,6 +15,13 @@ class Qos:
     reliability: Literal["reliable", "best_effort"] = "reliable"
     durability: Literal["volatile", "transient_local"] = "volatile"
     depth: int = 10
+    parameter: str = ""
+    """Parameter of the node that chooses the reliability, for those who read the log."""
+
+
+Answer = tuple[bool, str]
+"""Of a service: whether it worked, and one line for people."""
+ServiceKind = Literal["set_bool", "trigger"]
 
 
 class Publisher(Protocol):
@@ -27,6 +34,14 @@ class Publisher(Protocol):
     @property
     def subscriber_count(self) -> int:
         """How many subscriptions are matched right now."""
+        ...
+
+
+class Subscription(Protocol):
+    """A callback's place on a topic."""
+
+    def close(self) -> None:
+        """Let no further callback begin; safe to call twice."""
         ...
 
 
@@ -59,8 +74,19 @@ class Graph(Protocol):
 
     def subscribe(
         self, topic: str, type_name: str, qos: Qos, callback: Callable[[memoryview], None]
-    ) -> None:
+    ) -> Subscription:
         """Call back with each message's CDR bytes, on a thread of the graph's own."""
+        ...
+
+    def service(self, name: str, kind: ServiceKind, callback: Callable[..., Answer]) -> None:
+        """Offer a service, where the middleware has any.
+
+        Args:
+            name: relative or absolute ROS name ("~/enable").
+            kind: std_srvs/SetBool or std_srvs/Trigger.
+            callback: gets the bool of a SetBool, nothing of a Trigger; may take its time, it runs
+                on a thread of its own. What it raises is the answer of a failure.
+        """
         ...
 
     def now_ns(self) -> int:

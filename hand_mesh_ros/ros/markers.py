@@ -1,8 +1,9 @@
-"""Hands as rviz markers: mesh, bones and keypoints of each track.
+"""Hands as rviz markers: mesh, bones, keypoints and a label of each track.
 
 A mesh marker is a list of 4,600 Point objects to a generic encoder: many milliseconds. But all its
-bytes except stamp, id and points are the same in every frame, so the bytes of such an array are
-made once (`marker_array`, the slow and obvious way) and those three are written over.
+bytes except stamp, id, points and the label's place and digits are the same in every frame, so the
+bytes of such an array are made once (`marker_array`, the slow and obvious way), and those written
+over.
 """
 
 from __future__ import annotations
@@ -25,19 +26,33 @@ MARKER_ARRAY = "visualization_msgs/msg/MarkerArray"
 LIFETIME_S = 0.5
 """A node that dies leaves no frozen hand behind."""
 
-_NAMESPACES = ("hand_mesh", "hand_bones", "hand_keypoints")
+_LISTS = ("hand_mesh", "hand_bones", "hand_keypoints")
+_LABEL = "hand_label"
+_NAMESPACES = (*_LISTS, _LABEL)
 _BONES = np.array(BONES)
 _BONE_WIDTH_M, _KEYPOINT_SIZE_M = 0.004, 0.009
+_LABEL_SIZE_M, _LABEL_ABOVE_M = 0.025, 0.03
+_FARTHEST_M = 9.99
+"""Every distance is written with as many characters, so that one template serves all."""
 
 
 @dataclass(frozen=True)
 class HandPoints:
-    """What the three markers of a hand are drawn from."""
+    """What the four markers of a hand are drawn from."""
 
     track_id: int
     side: Side
     points_m: tuple[np.ndarray, np.ndarray, np.ndarray]
     """(3 F, 3) mesh corners, (40, 3) bone ends, (21, 3) keypoints; camera frame."""
+    label_m: np.ndarray
+    """(3,) where the label stands; camera frame."""
+    distance_m: float
+    """Of the wrist from the camera."""
+
+    @property
+    def label(self) -> str:
+        """Side and distance, e.g. "left 0.52 m"."""
+        return f"{self.side.name.lower()} {min(self.distance_m, _FARTHEST_M):.2f} m"
 
 
 class HandMarkers:
@@ -70,10 +85,17 @@ class HandMarkers:
         return self._store.encode(array)
 
     def points(self, hand: Hand) -> HandPoints:
-        """The points of a hand's three markers."""
+        """The points of a hand's markers."""
         mesh = hand.vertices_m[self._corners[hand.side]]
         bones = hand.keypoints_m[_BONES].reshape(-1, 3)
-        return HandPoints(hand.track_id, hand.side, (mesh, bones, hand.keypoints_m))
+        highest = hand.keypoints_m[hand.keypoints_m[:, 1].argmin()]
+        return HandPoints(
+            hand.track_id,
+            hand.side,
+            (mesh, bones, hand.keypoints_m),
+            label_m=highest - [0.0, _LABEL_ABOVE_M, 0.0],
+            distance_m=float(np.linalg.norm(hand.T_camera_wrist[:3, 3])),
+        )
 
 
 def marker_array(
@@ -93,7 +115,7 @@ def marker_array(
                 range(21),
             ),
         )
-        for ns, (kind, scale, points_m, keypoint_of_point) in zip(_NAMESPACES, looks, strict=True):
+        for ns, (kind, scale, points_m, keypoint_of_point) in zip(_LISTS, looks, strict=True):
             marker = _marker(store, stamp_ns, frame_id, ns, hand.track_id, kind=kind, scale=scale)
             # One colour for the mesh: rviz does not shade triangles that have their own.
             marker.color = _color(store, SIDE_RGB[hand.side])
@@ -101,16 +123,24 @@ def marker_array(
             point = store.type("geometry_msgs/msg/Point")
             marker.points = [point(x=x, y=y, z=z) for x, y, z in np.asarray(points_m).tolist()]
             markers.append(marker)
+        scale = (0.0, 0.0, _LABEL_SIZE_M)
+        label = _marker(
+            store, stamp_ns, frame_id, _LABEL, hand.track_id, kind="TEXT_VIEW_FACING", scale=scale
+        )
+        label.pose.position = store.type("geometry_msgs/msg/Point")(*hand.label_m.tolist())
+        label.color, label.text = _color(store, SIDE_RGB[hand.side]), hand.label
+        markers.append(label)
     return store.type(MARKER_ARRAY)(markers=markers)
 
 
 class _Template:
-    """The bytes of one MarkerArray, and where in them stamps, ids and points are."""
+    """The bytes of one MarkerArray, and where in them is what changes."""
 
     # Values that nothing else in a marker has; they are looked for in the encoded bytes.
     _PROBE_STAMP_NS = 0x13572468 * 1_000_000_000 + 0x02468ACE
     _PROBE_ID = 0x5B7D0000
     _PROBE_POINT = (-1.2345e67, 2.3456e-78, -3.4567e89)
+    _PROBE_DISTANCE_M = 8.76
 
     def __init__(self, store: Typestore, hands: Sequence[HandPoints], frame_id: str) -> None:
         probes = [
@@ -118,6 +148,8 @@ class _Template:
                 self._PROBE_ID + i,
                 hand.side,
                 tuple(np.tile(self._PROBE_POINT, (len(p), 1)) for p in hand.points_m),  # type: ignore[arg-type]
+                np.array(self._PROBE_POINT),
+                self._PROBE_DISTANCE_M,
             )
             for i, hand in enumerate(hands)
         ]
@@ -126,19 +158,21 @@ class _Template:
         self._stamp_at: list[int] = []
         self._id_at: list[list[int]] = []
         self._points_at: list[list[int]] = []
+        self._text_at: list[int] = []
         at = 4
         for probe in probes:
             ids, points = [], []
-            for points_m in probe.points_m:
+            for points_m in (*probe.points_m, probe.label_m):
                 at = self._find(_stamp_bytes(self._PROBE_STAMP_NS), at)
                 self._stamp_at.append(at)
                 at = self._find(struct.pack("<i", probe.track_id), at)
                 ids.append(at)
                 at = self._find(struct.pack("<3d", *self._PROBE_POINT), at)
                 points.append(at)
-                at += 24 * len(points_m)
+                at += 8 * points_m.size
             self._id_at.append(ids)
             self._points_at.append(points)
+            self._text_at.append(self._find(probe.label.encode(), at))
 
     def fill(self, hands: Sequence[HandPoints], stamp_ns: int) -> bytearray:
         """The template's bytes with these hands' numbers."""
@@ -146,11 +180,14 @@ class _Template:
         stamp = _stamp_bytes(stamp_ns)
         for at in self._stamp_at:
             out[at : at + 8] = stamp
-        for hand, ids, points in zip(hands, self._id_at, self._points_at, strict=True):
+        places = zip(hands, self._id_at, self._points_at, self._text_at, strict=True)
+        for hand, ids, points, text_at in places:
             for at in ids:
                 struct.pack_into("<i", out, at, hand.track_id)
-            for at, points_m in zip(points, hand.points_m, strict=True):
+            for at, points_m in zip(points, (*hand.points_m, hand.label_m), strict=True):
                 np.frombuffer(out, "<f8", points_m.size, at)[:] = points_m.reshape(-1)
+            text = hand.label.encode()
+            out[text_at : text_at + len(text)] = text
         return out
 
     def _find(self, probe: bytes, start: int) -> int:

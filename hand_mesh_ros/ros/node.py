@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from hand_mesh_ros.camera import Camera
 from hand_mesh_ros.conventions import Side
+from hand_mesh_ros.hand_calibration import HandCalibration
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.ros import messages
+from hand_mesh_ros.ros.calibration_service import CalibrationService
 from hand_mesh_ros.ros.camera_info import CameraInfoError
 from hand_mesh_ros.ros.camera_source import CameraSource, describe
+from hand_mesh_ros.ros.depth_input import DEPTH_INFO_TOPIC, DEPTH_TOPIC, DepthInput
 from hand_mesh_ros.ros.diagnostics import DIAGNOSTIC_ARRAY, Diagnostics
-from hand_mesh_ros.ros.graph import Graph, Publisher, Qos
+from hand_mesh_ros.ros.graph import Answer, Graph, Qos, Subscription
+from hand_mesh_ros.ros.hand_publisher import HandPublisher
 from hand_mesh_ros.ros.images import ImageError, image_from_compressed, image_from_message
-from hand_mesh_ros.ros.markers import MARKER_ARRAY, HandMarkers
-from hand_mesh_ros.ros.named_hands import NamedHands
 from hand_mesh_ros.ros.newest_only import NewestOnly
 from hand_mesh_ros.ros.parameters import NodeParameters
 from hand_mesh_ros.ros.throttled_log import ThrottledLog
 from hand_mesh_ros.ros.typestore import Typestore, TypestoreError
 from hand_mesh_ros.types import Frame, Hand, Result
-from hand_mesh_ros.viewer.overlay import draw_overlay
 
 DIAGNOSTICS_PERIOD_S = 1.0
+_JOIN_TIMEOUT_S = 10.0
 _IMAGE = "sensor_msgs/msg/Image"
 _COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-_HAND_MESH = "hand_mesh_ros/msg/HandMesh"
-_HAND_MESH_ARRAY = "hand_mesh_ros/msg/HandMeshArray"
-_HAND_TOPOLOGY = "hand_mesh_ros/msg/HandTopology"
-_TF = "tf2_msgs/msg/TFMessage"
-_CLOUD = "sensor_msgs/msg/PointCloud2"
 
 
 class Pipeline(Protocol):
@@ -48,15 +48,25 @@ class Pipeline(Protocol):
         """Find and reconstruct the hands of one frame."""
         ...
 
+    def use_calibrations(self, calibrations: Mapping[Side, HandCalibration]) -> None:
+        """Keep shape and size of these sides as calibrated."""
+        ...
+
     def reset(self) -> None:
         """Forget everything about earlier frames."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds; safe to call twice."""
         ...
 
 
 class HandMeshNode:
     """Wires a pipeline into a graph; callbacks keep the newest image, one thread does the rest.
 
-    `parameters` may be replaced while the node runs: live ones count from the next frame on.
+    A new node is configured: it has publishers and services, and works from `activate` until
+    `deactivate`. `parameters` may be replaced at any time: live ones count from the next frame on.
+    The pipeline is the node's from then on, `close` closes it.
     """
 
     def __init__(
@@ -73,7 +83,7 @@ class HandMeshNode:
         self._store = store or Typestore()
         self._log = ThrottledLog(graph.log)
         self._diagnostics = Diagnostics(graph.node_name)
-        self._images: NewestOnly[tuple[memoryview, float]] = NewestOnly()
+        self._compressed = parameters.image_transport == "compressed"
         self._camera_info_cdr: memoryview | None = None
         self._used_camera_info_cdr: memoryview | None = None
         self._cameras = CameraSource(
@@ -81,83 +91,193 @@ class HandMeshNode:
             assumed_fov_deg=parameters.assumed_fov_deg,
             log=graph.log,
         )
+        self._depth = DepthInput(self._store, self._log, slop_s=parameters.depth_slop_s)
         self._camera: Camera | None = None
         self._last_stamp_ns: int | None = None
-        self._named_hands = NamedHands()
-        self._markers = HandMarkers(self._store, pipeline.hand_model)
-        self._drawn_tracks: set[int] = set()
-        self._right_faces = messages.faces_of(pipeline.hand_model, Side.RIGHT)
+        self._last_arrival_s: float | None = None
+        self._silent_since_s: float | None = None
+        """Arrival of the last image, once that has been too long ago."""
 
-        reliable, latched = Qos(), Qos(durability="transient_local", depth=1)
-        self._to_hand_meshes = graph.publisher("hand_meshes", _HAND_MESH_ARRAY, reliable)
-        self._to_hand_mesh = graph.publisher("hand_mesh", _HAND_MESH, reliable)
-        self._to_topology = graph.publisher("hand_topology", _HAND_TOPOLOGY, latched)
-        self._to_tf = graph.publisher("/tf", _TF, Qos(depth=100))
-        self._to_markers = graph.publisher("hand_markers", MARKER_ARRAY, reliable)
-        self._to_detections = graph.publisher("hand_detections", _CLOUD, reliable)
-        self._to_overlay = graph.publisher("hand_overlay", _IMAGE, Qos(depth=1))
-        self._to_diagnostics = graph.publisher("/diagnostics", DIAGNOSTIC_ARRAY, reliable)
-        topology = messages.hand_topology(self._store, pipeline.hand_model)
-        self._send(self._to_topology, topology)
+        self._lifecycle = threading.Lock()
+        """Held by whoever starts or stops something; the worker never takes it."""
+        self._pipeline_lock = threading.Lock()
+        """Held while a frame is processed, and by whoever makes the pipeline forget."""
+        self._images: NewestOnly[tuple[memoryview, float]] = NewestOnly()
+        self._worker: threading.Thread | None = None
+        self._subscriptions: list[Subscription] = []
+        self._enabled = True
 
-        self._compressed = parameters.image_transport == "compressed"
-        self._worker = threading.Thread(target=self._work, name="hand_mesh worker", daemon=True)
-        self._worker.start()
-        topic, kind = (
-            ("image/compressed", _COMPRESSED_IMAGE) if self._compressed else ("image", _IMAGE)
+        self._hands = HandPublisher(graph, self._store, pipeline.hand_model, self._log)
+        self._to_diagnostics = graph.publisher("/diagnostics", DIAGNOSTIC_ARRAY, Qos())
+        graph.service("~/enable", "set_bool", self._enable)
+        graph.service("~/reset", "trigger", self._reset)
+        path = parameters.hand_calibration_file
+        self._calibration = CalibrationService(
+            pipeline.hand_model,
+            pipeline.use_calibrations,
+            path=Path(path) if path else None,
+            log=graph.log,
         )
-        newest = Qos(parameters.image_reliability, depth=1)  # type: ignore[arg-type]  # checked there
-        graph.subscribe(
-            "camera_info", _CAMERA_INFO, Qos("best_effort", depth=1), self._on_camera_info
-        )
-        graph.subscribe(topic, kind, newest, self._on_image)
-        graph.log.info(
-            f"waiting for {topic} ({parameters.image_reliability}) and camera_info; "
-            f"{parameters.model} on {pipeline.hand_model.name}"
-        )
+        graph.service("~/calibrate_hand", "trigger", self._calibration.serve)
+
+    def activate(self) -> None:
+        """Start to work; at once, and nothing happens where it works already."""
+        with self._lifecycle:
+            if self._worker is not None:
+                return
+            self._hands.publish_topology()
+            self._last_arrival_s = self._silent_since_s = None
+            self._images = NewestOnly()
+            self._worker = threading.Thread(target=self._work, name="hand_mesh worker", daemon=True)
+            self._worker.start()
+            if self._enabled:
+                self._subscribe()
+
+    def deactivate(self) -> None:
+        """Stop to work, and let shown hands vanish; what is being processed is finished first.
+
+        Raises:
+            RuntimeError: the pipeline does not come back from a frame.
+        """
+        with self._lifecycle:
+            self._unsubscribe()
+            self._images.close()
+            if self._worker is None:
+                return
+            self._worker.join(_JOIN_TIMEOUT_S)
+            if self._worker.is_alive():
+                raise RuntimeError(
+                    f"the pipeline has been at one frame for {_JOIN_TIMEOUT_S:g} s, "
+                    "so the node cannot stop; end the process"
+                )
+            self._worker = None
+        with self._pipeline_lock:
+            self._forget_hands()
 
     def close(self) -> None:
-        """Stop working; what is being processed is finished first."""
-        self._images.close()
-        if threading.current_thread() is not self._worker:
-            self._worker.join(timeout=10.0)
+        """Deactivate, and free the pipeline; safe to call twice."""
+        try:
+            self.deactivate()
+        finally:
+            self._pipeline.close()
 
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Wait until every image that came has been published, refused or passed over."""
         return self._images.wait_until_idle(timeout_s)
 
+    def _subscribe(self) -> None:
+        topic, kind = (
+            ("image/compressed", _COMPRESSED_IMAGE) if self._compressed else ("image", _IMAGE)
+        )
+        reliability = self.parameters.image_reliability
+        newest = Qos(reliability, depth=1, parameter="image_reliability")  # type: ignore[arg-type]  # checked there
+        any_camera = Qos("best_effort", depth=1)
+        self._subscriptions = [
+            self._graph.subscribe("camera_info", _CAMERA_INFO, any_camera, self._on_camera_info),
+            self._graph.subscribe(topic, kind, newest, self._on_image),
+            self._graph.subscribe(DEPTH_TOPIC, _IMAGE, newest, self._depth.on_depth),
+            self._graph.subscribe(
+                DEPTH_INFO_TOPIC, _CAMERA_INFO, any_camera, self._depth.on_camera_info
+            ),
+        ]
+        self._graph.log.info(
+            f"waiting for {topic} ({reliability}) and camera_info; "
+            f"{self.parameters.model} on {self._pipeline.hand_model.name}"
+        )
+
+    def _unsubscribe(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.close()
+        self._subscriptions = []
+
+    def _enable(self, enabled: bool) -> Answer:
+        """Service: stop to listen, which costs nothing, or go on."""
+        with self._lifecycle:
+            if enabled == self._enabled:
+                return True, "is enabled already" if enabled else "is disabled already"
+            self._enabled = enabled
+            self._diagnostics.paused("" if enabled else "disabled by ~/enable")
+            if enabled:
+                if self._worker is not None:
+                    self._subscribe()
+                return True, "enabled"
+            self._unsubscribe()
+        with self._pipeline_lock:
+            self._forget_hands()
+            self._last_arrival_s = None  # nobody has to be told that no image comes
+        return True, "disabled"
+
+    def _reset(self) -> Answer:
+        """Service: forget tracks, smoothing and what was learnt of each hand."""
+        with self._pipeline_lock:
+            self._last_stamp_ns = None
+            self._start_afresh()
+        return True, "all tracks forgotten"
+
     def _on_image(self, cdr: memoryview) -> None:
         self._diagnostics.received()
-        if self._images.put((cdr, time.monotonic())):
+        arrived_s = self._last_arrival_s = time.monotonic()
+        if self._images.put((cdr, arrived_s)):
             self._diagnostics.dropped()
 
     def _on_camera_info(self, cdr: memoryview) -> None:
         self._camera_info_cdr = cdr
 
     def _work(self) -> None:
+        images = self._images
         report_s = time.monotonic() + DIAGNOSTICS_PERIOD_S
-        while not self._images.closed:
-            arrived = self._images.take(timeout_s=max(report_s - time.monotonic(), 0.0))
+        while not images.closed:
+            next_s = min(report_s, self._stale_at_s())
+            arrived = images.take(timeout_s=max(next_s - time.monotonic(), 0.0))
             try:
-                if arrived is not None:
-                    self._handle(*arrived)
+                with self._pipeline_lock:
+                    if arrived is not None:
+                        self._handle(*arrived)
+                    self._watch_camera()
                 if time.monotonic() >= report_s:
                     report_s = time.monotonic() + DIAGNOSTICS_PERIOD_S
                     self.publish_diagnostics()
             except Exception as error:  # the worker must outlive whatever a frame does to it
                 self._log.error(f"hand_mesh: {error!r}", error)
             finally:
-                self._images.done()
+                images.done()
+
+    def _stale_at_s(self) -> float:
+        """When the camera will have been silent for too long; infinity once that has been said."""
+        last_s = self._last_arrival_s
+        if last_s is None or last_s == self._silent_since_s:
+            return math.inf
+        return last_s + self.parameters.stale_timeout_s
+
+    def _watch_camera(self) -> None:
+        """Let hands vanish that nobody has seen for a while."""
+        last_s = self._last_arrival_s
+        if time.monotonic() < self._stale_at_s():
+            return
+        self._silent_since_s = last_s
+        self._log.warning(
+            f"no image for {self.parameters.stale_timeout_s:g} s: hands vanish until one comes"
+        )
+        self._forget_hands()
 
     def _handle(self, cdr: memoryview, arrived_s: float) -> None:
         """Take one image from bytes to published hands; bad ones are counted and left."""
+        if not self._enabled:
+            self._diagnostics.dropped()
+            return
+        if self._silent_since_s is not None:
+            self._graph.log.info(f"images again, after {arrived_s - self._silent_since_s:.1f} s")
+            self._silent_since_s = None
         try:
-            frame = self._frame(cdr)
+            frame = self._frame(cdr, arrived_s)
             if frame is None:
                 self._diagnostics.dropped()
                 return
             started_s = time.monotonic()
             result = self._pipeline.process(frame)
+            for refusal in result.depth_refusals:
+                self._log.warning(f"depth not used: {refusal}")
+            self._calibration.observe(result)
             stage_s = {**result.stage_s, "pipeline": time.monotonic() - started_s}
             result = replace(
                 result,
@@ -165,7 +285,8 @@ class HandMeshNode:
                 frame_id=frame.frame_id,
                 hands=self._sound_hands(result.hands),
             )
-            self._publish(frame, result, arrived_s)
+            latency_s = time.monotonic() - arrived_s
+            self._hands.publish(frame, result, self.parameters, latency_s)
             self._diagnostics.processed(
                 hands=len(result.hands),
                 stage_s=stage_s,
@@ -181,7 +302,7 @@ class HandMeshNode:
             self._log.error(f"image lost, tracks start afresh: {reason}", error)
             self._start_afresh()
 
-    def _frame(self, cdr: memoryview) -> Frame | None:
+    def _frame(self, cdr: memoryview, arrived_s: float) -> Frame | None:
         """The frame to process; None for a duplicate, and while camera_info is awaited."""
         self._use_newest_camera_info()
         kind = _COMPRESSED_IMAGE if self._compressed else _IMAGE
@@ -198,7 +319,9 @@ class HandMeshNode:
                 self._start_afresh()  # depths seen through another camera must not be blended in
             self._camera = camera
             self._diagnostics.camera(describe(camera))
-        return Frame(image, camera, stamp_ns, message.header.frame_id)
+        frame_id = message.header.frame_id
+        depth_m = self._depth.depth_of(stamp_ns, frame_id, camera, arrived_s)
+        return Frame(image, camera, stamp_ns, frame_id, depth_m)
 
     def _use_newest_camera_info(self) -> None:
         cdr = self._camera_info_cdr
@@ -224,8 +347,14 @@ class HandMeshNode:
         return stamp_ns != last_ns
 
     def _start_afresh(self) -> None:
-        self._named_hands.reset()
+        self._depth.reset()
+        self._hands.forget_names()
         self._pipeline.reset()
+
+    def _forget_hands(self) -> None:
+        """Start afresh, and let nothing be shown of what was seen."""
+        self._hands.delete_markers()
+        self._start_afresh()
 
     def _sound_hands(self, hands: tuple[Hand, ...]) -> tuple[Hand, ...]:
         """Hands whose numbers are all finite; a NaN must never reach a robot."""
@@ -238,50 +367,7 @@ class HandMeshNode:
                 sound.append(hand)
         return tuple(sound)
 
-    def _publish(self, frame: Frame, result: Result, arrived_s: float) -> None:
-        store, stamp_ns, frame_id = self._store, frame.stamp_ns, frame.frame_id
-        hands = result.hands
-        latency_s = time.monotonic() - arrived_s
-        array = messages.hand_mesh_array(store, result, latency_s)
-        self._send(self._to_hand_meshes, array)
-        for mesh in array.hands:
-            self._send(self._to_hand_mesh, mesh)
-        self._publish_tf(hands, stamp_ns, frame_id)
-        self._publish_markers(hands, stamp_ns, frame_id)
-        if self._to_detections.subscriber_count:
-            cloud = messages.detection_cloud(store, result.detections, stamp_ns, frame_id)
-            self._send(self._to_detections, cloud)
-        if self._to_overlay.subscriber_count:
-            picture = draw_overlay(frame.image, hands, frame.camera, self._right_faces)
-            overlay = messages.image_message(store, picture, stamp_ns, frame_id)
-            self._send(self._to_overlay, overlay)
-
-    def _publish_tf(self, hands: tuple[Hand, ...], stamp_ns: int, frame_id: str) -> None:
-        owners = self._named_hands.update(hands)
-        if not owners or not self.parameters.publish_tf:
-            return
-        if not frame_id:
-            self._log.warning("image header.frame_id is empty: tf needs a parent, so none is sent")
-            return
-        prefix = self.parameters.tf_prefix
-        transforms = messages.tf_message(self._store, owners, stamp_ns, frame_id, prefix)
-        self._send(self._to_tf, transforms)
-
-    def _publish_markers(self, hands: tuple[Hand, ...], stamp_ns: int, frame_id: str) -> None:
-        if not (self.parameters.publish_markers and self._to_markers.subscriber_count):
-            return
-        seen = {hand.track_id for hand in hands}
-        lost = sorted(self._drawn_tracks - seen)
-        self._drawn_tracks = seen
-        if lost:
-            self._to_markers.publish(self._markers.encode_deletion(lost, stamp_ns, frame_id))
-        if hands:
-            self._to_markers.publish(self._markers.encode(hands, stamp_ns, frame_id))
-
     def publish_diagnostics(self) -> None:
         """Report counts and times; the worker does it once a second."""
         report = self._diagnostics.message(self._store, self._graph.now_ns())
-        self._send(self._to_diagnostics, report)
-
-    def _send(self, publisher: Publisher, message: Any) -> None:
-        publisher.publish(self._store.encode(message))
+        self._to_diagnostics.publish(self._store.encode(report))

@@ -8,7 +8,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+When = Literal["live", "configure", "start"]
+"""Until when a value may change: always; until the node is configured; until it starts."""
 
 # Declared by ROS itself for every node: legal in a parameter file, and none of ours.
 _OF_EVERY_NODE = re.compile(r"use_sim_time|start_type_description_service|qos_overrides\..*")
@@ -26,7 +29,7 @@ def _parameter(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
-    live: bool = False,
+    when: When = "configure",
 ) -> Any:
     """A field with all that a ROS parameter descriptor says; `name` if it is not the field's."""
     metadata = {
@@ -35,7 +38,7 @@ def _parameter(
         "minimum": minimum,
         "maximum": maximum,
         "choices": choices,
-        "read_only": not live,
+        "when": when,
     }
     return field(default=default, metadata=metadata)
 
@@ -51,8 +54,12 @@ class ParameterSpec:
     minimum: float | None
     maximum: float | None
     choices: tuple[str, ...]
-    read_only: bool
-    """True where a running node cannot change it."""
+    when: When
+
+    @property
+    def read_only(self) -> bool:
+        """True where a node that is at work cannot change it."""
+        return self.when != "live"
 
     @property
     def expected(self) -> str:
@@ -120,6 +127,9 @@ class NodeParameters:
         minimum=0.0,
         maximum=0.4,
     )
+    hand_calibration_file: str = _parameter(
+        "", "YAML of hands' shapes and sizes; read at the start, written by ~/calibrate_hand"
+    )
     smoothing_enabled: bool = _parameter(
         True, "smooth hands over time (One-Euro filter)", name="smoothing.enabled"
     )
@@ -145,6 +155,19 @@ class NodeParameters:
         "QoS of the image subscription; best_effort hears both kinds of camera",
         choices=("best_effort", "reliable"),
     )
+    depth_slop_s: float = _parameter(
+        0.01,
+        "s that the stamps of an image and of its depth image may differ",
+        minimum=0.0,
+        maximum=0.5,
+    )
+    stale_timeout_s: float = _parameter(
+        0.5,
+        "s without images after which hands vanish; longer than the camera's period",
+        minimum=0.05,
+        maximum=60.0,
+        when="live",
+    )
     camera_info_timeout_s: float = _parameter(
         1.0,
         "s of images to wait for camera_info before a field of view is assumed",
@@ -157,10 +180,15 @@ class NodeParameters:
         minimum=10.0,
         maximum=170.0,
     )
-    publish_tf: bool = _parameter(True, "send hand frames on /tf", live=True)
-    tf_prefix: str = _parameter("", "put before every hand frame's name", live=True)
+    publish_tf: bool = _parameter(True, "send hand frames on /tf", when="live")
+    tf_prefix: str = _parameter("", "put before every hand frame's name", when="live")
     publish_markers: bool = _parameter(
-        True, "send hand_markers while someone subscribes", live=True
+        True, "send hand_markers while someone subscribes", when="live"
+    )
+    autostart: bool = _parameter(
+        True,
+        "configure and activate at the start; without ROS the node always does",
+        when="start",
     )
 
     def __post_init__(self) -> None:
@@ -183,12 +211,25 @@ class NodeParameters:
         """Defaults with some values replaced by name; raises ParameterError."""
         return cls()._with(overrides)
 
-    def changed(self, changes: Mapping[str, object]) -> NodeParameters:
-        """These parameters with live changes; raises ParameterError for read-only ones too."""
+    def changed(
+        self, changes: Mapping[str, object], *, is_configured: bool = True
+    ) -> NodeParameters:
+        """These parameters with changes; raises ParameterError also where it is too late for one.
+
+        Args:
+            changes: value by ROS name.
+            is_configured: whether the node has been built by the present values.
+        """
         for name in changes:
-            if name in SPEC_OF_NAME and SPEC_OF_NAME[name].read_only:
+            when = SPEC_OF_NAME[name].when if name in SPEC_OF_NAME else "live"
+            if when == "start":
                 raise ParameterError(
                     f"parameter {name}: cannot change while running; restart with the new value"
+                )
+            if when == "configure" and is_configured:
+                raise ParameterError(
+                    f"parameter {name}: cannot change while running; restart with the new value, "
+                    "or take the node through deactivate and cleanup first"
                 )
         return self._with(changes)
 

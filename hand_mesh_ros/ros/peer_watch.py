@@ -7,17 +7,18 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from hand_mesh_ros.ros.discovery import dds_topic, dds_type, ros_type
+from hand_mesh_ros.ros.qos_warning import qos_warning
 from hand_mesh_ros.ros.typestore import Typestore
 
-# Policy numbers of the DDS standard, and what helps.
-_QOS_MENDS = {
-    2: ("durability", "publish transient_local, or subscribe volatile"),
-    4: ("deadline", "subscribe without a deadline"),
-    6: ("ownership", "use shared ownership"),
-    8: ("liveliness", "subscribe with automatic liveliness"),
-    11: ("reliability", "publish reliable, or subscribe best_effort"),
-    23: ("data representation", "use XCDR1 (plain CDR), as ROS 2 does"),
-    24: ("type consistency", "build both sides from the same message definition"),
+# Policy numbers of the DDS standard.
+_POLICY_NAMES = {
+    2: "durability",
+    4: "deadline",
+    6: "ownership",
+    8: "liveliness",
+    11: "reliability",
+    23: "data representation",
+    24: "type consistency",
 }
 
 
@@ -56,21 +57,19 @@ class PeerWatch:
         """Forget a reader or writer that is gone."""
         self._peers.pop(key, None)
 
-    def qos_refused(self, topic: str, policy_id: int, *, is_publisher: bool) -> None:
+    def qos_refused(
+        self, topic: str, policy_id: int, *, is_publisher: bool, parameter: str = ""
+    ) -> None:
         """Say that a peer on an absolute ROS topic asks for, or offers, another quality.
 
         Args:
             topic: absolute ROS name.
             policy_id: number of the policy in the DDS standard.
             is_publisher: whether this node is the publisher.
+            parameter: name of the node's parameter that chooses the reliability, if there is one.
         """
-        compare = "compare both sides in ros2 topic info -v"
-        policy, mend = _QOS_MENDS.get(policy_id, (f"policy {policy_id}", compare))
-        self.say_once(
-            f"a subscriber on {topic} asks for more {policy} than this node offers; {mend}"
-            if is_publisher
-            else f"this node asks for more {policy} on {topic} than a publisher offers; {mend}"
-        )
+        policy = _POLICY_NAMES.get(policy_id, f"policy {policy_id}")
+        self.say_once(qos_warning(topic, policy, is_publisher=is_publisher, parameter=parameter))
 
     def say_once(self, warning: str) -> None:
         """Log a warning that has not been logged yet."""

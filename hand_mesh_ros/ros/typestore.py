@@ -11,6 +11,8 @@ from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore as RosbagsTypestore
 
+from hand_mesh_ros.shared_files import places
+
 PACKAGE = "hand_mesh_ros"
 DISTROS = {
     name: store
@@ -81,11 +83,10 @@ class Typestore:
 
 
 def message_folder() -> Path:
-    """Folder of our .msg files: inside an installed package, beside it in a source checkout."""
-    here = Path(__file__).resolve()
-    candidates = (here.parents[1] / "msg", here.parents[2] / "msg")
+    """Folder of our .msg files."""
+    candidates = places("msg")
     for folder in candidates:
-        if any(folder.glob("*.msg")):
+        if any(folder.glob("*.msg")):  # a ROS install has generated Python in the first of them
             return folder
     looked = " or ".join(str(folder) for folder in candidates)
     raise TypestoreError(f"no .msg files in {looked}: install {PACKAGE} again")

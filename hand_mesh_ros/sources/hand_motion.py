@@ -20,6 +20,7 @@ from hand_mesh_ros.conventions import (
     mirror_rotation,
 )
 from hand_mesh_ros.hand_models.anatomy import Anatomy
+from hand_mesh_ros.hand_models.gestures import GESTURES, angles_from_bends
 from hand_mesh_ros.hand_models.hand_model import (
     NUM_POSE,
     NUM_SHAPE,
@@ -38,32 +39,6 @@ _REACH = 1.12
 
 # A right hand upright with its palm to the camera: fingers (-x) up (-y), palm (-y) to it (-z).
 R_CAMERA_UPRIGHT = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-
-
-class Gesture(NamedTuple):
-    """How far fingers are bent, from 0 (straight) to 1 (as in a fist), thumb to little."""
-
-    base: tuple[float, ...]
-    """Bend at the knuckle; for the thumb, how far it lies across the palm."""
-    tip: tuple[float, ...]
-    """Bend of the two joints beyond."""
-    spread: float
-    """-1 fingers pressed together, 1 spread wide."""
-
-
-GESTURES = {
-    "open": Gesture((0.0, 0.0, 0.0, 0.0, 0.0), (0.05, 0.03, 0.03, 0.03, 0.03), 0.4),
-    "spread": Gesture((0.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 0.0), 1.0),
-    "relaxed": Gesture((0.3, 0.2, 0.25, 0.3, 0.3), (0.2, 0.25, 0.3, 0.35, 0.35), 0.1),
-    "fist": Gesture((0.8, 0.9, 0.95, 0.95, 0.9), (0.7, 0.95, 0.95, 0.95, 0.95), -0.3),
-    "point": Gesture((0.7, 0.05, 0.85, 0.9, 0.9), (0.6, 0.05, 0.9, 0.9, 0.9), 0.0),
-    "two": Gesture((0.8, 0.03, 0.03, 0.9, 0.9), (0.6, 0.03, 0.03, 0.9, 0.9), 0.7),
-    "three": Gesture((0.0, 0.03, 0.03, 0.85, 0.9), (0.0, 0.03, 0.03, 0.9, 0.9), 0.5),
-    "four": Gesture((0.9, 0.03, 0.03, 0.03, 0.05), (0.6, 0.03, 0.03, 0.03, 0.05), 0.4),
-    "pinch": Gesture((0.6, 0.55, 0.25, 0.2, 0.15), (0.35, 0.45, 0.25, 0.2, 0.2), 0.2),
-    "grasp": Gesture((0.55, 0.5, 0.5, 0.5, 0.5), (0.3, 0.45, 0.45, 0.45, 0.45), 0.3),
-    "thumb_up": Gesture((0.0, 0.85, 0.9, 0.9, 0.9), (0.0, 0.9, 0.9, 0.9, 0.9), 0.0),
-}
 
 
 class HandState(NamedTuple):
@@ -173,15 +148,14 @@ class HandMotion:
         # All fingers drift together, each one a little by itself, both of its bends alike.
         bend[:2] += 0.06 * fidget[0] + 0.06 * fidget[2:]
         bend[2] += 0.25 * fidget[1]
-        return _angles(self._anatomy, bend)
+        return angles_from_bends(self._anatomy, bend)
 
     def _bend(self, number: int) -> np.ndarray:
         """(3, 5) base, tip and spread of the fingers in gesture `number`, a named or a free one."""
         # Gesture numbers may be negative (frames before time zero); seeds may not.
         rng = np.random.default_rng([self._seed, int(self._side), number + 2**31])
         if rng.random() < 0.7:
-            gesture = list(GESTURES.values())[rng.integers(len(GESTURES))]
-            return np.array([gesture.base, gesture.tip, [gesture.spread] * 5])
+            return list(GESTURES.values())[rng.integers(len(GESTURES))].bends
         together = rng.uniform(0.0, 0.8)
         finger = together + 0.25 * rng.standard_normal(5)
         base, tip = finger + 0.15 * rng.standard_normal((2, 5))
@@ -199,31 +173,6 @@ class HandMotion:
         tangents = np.tan(0.5 * (low + high) + sweep * [x, y])
         ray = np.append(tangents, 1.0)
         return distance * ray / np.linalg.norm(ray)
-
-
-def _angles(anatomy: Anatomy, bend: np.ndarray) -> np.ndarray:
-    """(D,) rad from (3, 5) base bend, tip bend and spread of each finger."""
-    degrees = np.zeros(len(anatomy.names))
-    for finger, base, tip, spread in zip(FINGERS, *bend, strict=True):
-        if finger == "thumb":
-            values = {
-                "cmc_abduction": 12.0 * spread + 10.0 * base,
-                "cmc_flexion": -12.0 + 42.0 * base,
-                "cmc_rotation": 15.0 * base,
-                "mcp_flexion": 5.0 + 45.0 * tip,
-                "ip_flexion": 70.0 * tip,
-            }
-        else:
-            values = {
-                # Bent fingers cannot spread: the ligaments are taut, and they would collide.
-                "mcp_abduction": 9.0 * spread * (1.0 - base),
-                "mcp_flexion": 2.0 + 83.0 * base,
-                "pip_flexion": 2.0 + 100.0 * tip,
-                "dip_flexion": 1.0 + 64.0 * tip,
-            }
-        for name, value in values.items():
-            degrees[anatomy.angle(f"{finger}_{name}")] = value
-    return np.clip(np.radians(degrees), anatomy.lower_rad, anatomy.upper_rad)
 
 
 def _turned(amount: np.ndarray) -> np.ndarray:

@@ -60,6 +60,12 @@ class Visible:
         covered.reshape(-1)[self.index] = True
         return covered
 
+    def paint_depth(self, depth_m: np.ndarray) -> None:
+        """Write what is seen into an (H, W) float32 depth image, m along the optical axis."""
+        patch = np.ascontiguousarray(depth_m[self.rows, self.columns])
+        patch.reshape(-1)[self.index] = 1.0 / self.inverse_depth
+        depth_m[self.rows, self.columns] = patch
+
 
 class _Runs(NamedTuple):
     """Pixels inside faces, each run within one row of one face; (R,) int, clipped to the image."""

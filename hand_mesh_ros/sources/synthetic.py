@@ -19,6 +19,9 @@ from hand_mesh_ros.sources.hand_motion import HandMotion
 from hand_mesh_ros.sources.rendering import Mesh, Visible, draw, joined, rasterize
 from hand_mesh_ros.types import Frame, Hand
 
+WALL_M = 2.5
+"""Depth of everything that is no hand: a wall across the line of sight, which the picture isn't."""
+
 
 @dataclass(frozen=True, slots=True)
 class SyntheticFrame:
@@ -27,6 +30,8 @@ class SyntheticFrame:
     frame: Frame
     hands: tuple[Hand, ...]
     """Exact: scores are 1, covariances 0."""
+    index: int = 0
+    """Number of the frame, for `SyntheticCamera.depth_at`."""
 
     def stamped(self, stamp_ns: int) -> SyntheticFrame:
         """The same, taken at another time (a live publisher's clock)."""
@@ -113,7 +118,19 @@ class SyntheticCamera:
         if self._noise is not None:
             self._noise.add(image, index)
         stamp_ns = nominal_stamp_ns(index, self.rate_hz, self._start_ns)
-        return SyntheticFrame(Frame(image, self.camera, stamp_ns, self._frame_id), hands)
+        return SyntheticFrame(Frame(image, self.camera, stamp_ns, self._frame_id), hands, index)
+
+    def with_depth(self, index: int) -> Frame:
+        """Frame `index` with its true depth."""
+        return replace(self.frame_at(index).frame, depth_m=self.depth_at(index))
+
+    def depth_at(self, index: int) -> np.ndarray:
+        """(H, W) float32, m: true depth of frame `index`, aligned to its image."""
+        depth_m = np.full((self.camera.height, self.camera.width), WALL_M, np.float32)
+        visible = self._visible_at(index)
+        if visible is not None:
+            visible.paint_depth(depth_m)
+        return depth_m
 
     def hand_length_m(self) -> float:
         """True length of the first hand, wrist joint to middle fingertip of the flat hand."""
@@ -121,13 +138,17 @@ class SyntheticCamera:
 
     def mask_at(self, index: int) -> np.ndarray:
         """(H, W) bool: pixels of frame `index` that show a hand or a forearm."""
-        time_s = index / self.rate_hz
-        hands = tuple(p.at(time_s, self.camera, i) for i, p in enumerate(self._performers))
-        visible = self._see(hands)
+        visible = self._visible_at(index)
         mask = np.zeros((self.camera.height, self.camera.width), bool)
         if visible is not None:
             mask[visible.rows, visible.columns] = visible.mask()
         return mask
+
+    def _visible_at(self, index: int) -> Visible | None:
+        time_s = index / self.rate_hz
+        return self._see(
+            tuple(p.at(time_s, self.camera, i) for i, p in enumerate(self._performers))
+        )
 
     def _see(self, hands: tuple[Hand, ...]) -> Visible | None:
         meshes = [
