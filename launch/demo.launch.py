@@ -26,6 +26,8 @@ def generate_launch_description() -> LaunchDescription:
         launch_arguments={
             "image": "camera/image_raw",
             "camera_info": "camera/camera_info",
+            "depth": "camera/depth/image_raw",
+            "depth_camera_info": "camera/depth/camera_info",
         }.items(),
     )
     return LaunchDescription(

@@ -44,6 +44,7 @@ def test_help(arguments):
         (["demo", "--input", "webcam:97"], "camera 97 gives no image"),
         (["demo", "--hands", "3"], "1 or 2 hands, not 3"),
         (["demo", "--frames", "0"], "--frames is 0, expected 1 or more"),
+        (["demo", "--depth", "--input", "/tmp"], "--depth needs the synthetic camera"),
         (["demo", "--known-hand-length", "long"], "--known-hand-length long"),
         (["demo", "--known-hand-length", "2"], "known_hand_length_m: got 2.0"),
         (

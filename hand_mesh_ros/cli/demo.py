@@ -22,7 +22,12 @@ from hand_mesh_ros.cli.demo_monitor import DemoMonitor
 from hand_mesh_ros.cli.demo_table import table
 from hand_mesh_ros.cli.main import UsageError
 from hand_mesh_ros.cli.overlay_files import OverlayFiles
-from hand_mesh_ros.ros.camera_node import CAMERA_INFO_TOPIC, IMAGE_TOPIC
+from hand_mesh_ros.ros.camera_node import (
+    CAMERA_INFO_TOPIC,
+    DEPTH_INFO_TOPIC,
+    DEPTH_TOPIC,
+    IMAGE_TOPIC,
+)
 from hand_mesh_ros.ros.dds_graph import DdsGraph
 from hand_mesh_ros.ros.parameters import NodeParameters
 from hand_mesh_ros.sources.synthetic import SyntheticCamera
@@ -41,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was measured")
     parser.add_argument("--overlay", type=Path, metavar="DIR", help="write images with the mesh")
     parser.add_argument(
+        "--depth", action="store_true", help="let the node use the synthetic camera's depth image"
+    )
+    parser.add_argument(
         "--known-hand-length",
         metavar="M|true",
         help="m, wrist joint to middle fingertip; true: the synthetic hand's own",
@@ -54,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
             args.report.touch()
         except OSError as error:
             raise UsageError(f"--report {args.report}: {error.strerror}") from error
+    if args.depth and args.input is not None:
+        raise UsageError("--depth needs the synthetic camera (no --input)")
     source = make_source(args)
     parameters = _node_parameters(args, source)
     source.close()
@@ -162,7 +172,10 @@ class _Process:
 
 @contextlib.contextmanager
 def _node(args: argparse.Namespace, parameters: list[str]) -> Iterator[_Process]:
-    remaps = ["-r", f"image:={IMAGE_TOPIC}", "-r", f"camera_info:={CAMERA_INFO_TOPIC}"]
+    topics = {"image": IMAGE_TOPIC, "camera_info": CAMERA_INFO_TOPIC}
+    if args.depth:
+        topics |= {"depth": DEPTH_TOPIC, "depth/camera_info": DEPTH_INFO_TOPIC}
+    remaps = [word for ours, its in topics.items() for word in ("-r", f"{ours}:={its}")]
     # Stock kernels lose large best-effort messages even on one host: their buffers are too small.
     transport = ["-p", "image_reliability:=reliable"]
     ours = ["--ros-args", *remaps, *transport, *parameters]
