@@ -242,9 +242,7 @@ class DdsGraph:
         """Nothing: services need ROS."""
         if not self._has_said_no_services:
             self._has_said_no_services = True
-            self._log.debug(
-                f"without ROS there are no services, so no {self._arguments.resolve(name)}"
-            )
+            self._log.debug(f"without ROS there are no services: none is {name}")
 
     def now_ns(self) -> int:
         """Time of the system's clock."""

@@ -1,4 +1,4 @@
-"""A node's place in ROS 2 through rclpy; messages pass as the CDR bytes that we encode ourselves."""
+"""A node's place in ROS 2 through rclpy; messages pass as the CDR bytes that we encode."""
 
 from __future__ import annotations
 

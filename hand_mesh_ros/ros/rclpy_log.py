@@ -1,4 +1,4 @@
-"""Python's `logging` spoken through rclpy: console, log file and /rosout, filtered by ROS's level."""
+"""Python's `logging` spoken through rclpy: console, log file and /rosout, at ROS's level."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """A plain rclpy node with typed messages: camera, listener and caller of services in the tests."""
 
+import contextlib
 import importlib
 import threading
 import time
@@ -43,10 +44,8 @@ class RosPeer:
         self._log = self.listen("/rosout", Log, LOG_QOS)
 
     def _spin(self):
-        try:
+        with contextlib.suppress(ExternalShutdownException):
             self._executor.spin()
-        except ExternalShutdownException:
-            pass
 
     def close(self):
         self._executor.shutdown(5.0)
