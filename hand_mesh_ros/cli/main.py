@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from hand_mesh_ros import __version__
+from hand_mesh_ros.numpy_threads import use_one_numpy_thread
 
 COMMANDS = {
     "demo": "camera, node and a live table in one command",
@@ -24,9 +24,7 @@ class UsageError(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command; 0 when it worked, 1 when it failed, 2 when it was called wrongly."""
-    # The arrays here are small: more threads would only take turns with the detector's.
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    use_one_numpy_thread()
     parser = argparse.ArgumentParser(
         prog="hand-mesh", description="Live metric 3D hand meshes over ROS 2 topics."
     )

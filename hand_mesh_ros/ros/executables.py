@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hand_mesh_ros.numpy_threads import use_one_numpy_thread
 from hand_mesh_ros.shared_files import places
 
 _REQUIREMENTS = "requirements-ros.txt"
@@ -16,6 +17,7 @@ _REQUIREMENTS = "requirements-ros.txt"
 
 def hand_mesh_node(argv: Sequence[str]) -> int:
     """Run the lifecycle node until it is told to stop."""
+    use_one_numpy_thread()
     if _libraries_are_missing():
         return 1
     from hand_mesh_ros.ros.rclpy_node import main
@@ -31,6 +33,7 @@ def camera(name: str, argv: Sequence[str], *, shows_files: bool) -> int:
         argv: its arguments, those for ROS included.
         shows_files: whether --input is needed, or else impossible.
     """
+    use_one_numpy_thread()
     if _libraries_are_missing():
         return 1
     from hand_mesh_ros.cli import camera as camera_command
