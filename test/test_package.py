@@ -27,7 +27,6 @@ MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     "numpy": "python3-numpy",
-    "transforms3d": "python3-transforms3d",
     "yaml": "python3-yaml",
 }
 # What a ROS workspace does without: the pip-only node, the command line, the networks.
