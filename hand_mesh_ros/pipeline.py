@@ -44,6 +44,11 @@ class Pipeline:
         """The right hand whose topology all published vertices have."""
         return self.reconstructor.hand_model
 
+    @property
+    def back_end(self) -> str:
+        """What computes the reconstruction, and the state of its engine."""
+        return self.reconstructor.back_end
+
     def process(self, frame: Frame) -> Result:
         """Every hand of one frame; what the evidence doesn't fix is left out, never guessed."""
         stage_s: dict[str, float] = {}

@@ -12,6 +12,7 @@ class FakePipeline:
 
     def __init__(self):
         self.hand_model = small_hand_model()
+        self.back_end = "fake"
         self.hands = ()
         self.frames = []
         self.resets = 0

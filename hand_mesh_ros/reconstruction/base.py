@@ -20,6 +20,11 @@ class Reconstructor(Protocol):
         ...
 
     @property
+    def back_end(self) -> str:
+        """What computes it and the state of its engine, for diagnostics."""
+        ...
+
+    @property
     def hand_model(self) -> HandModel:
         """The right hand whose topology the vertices have."""
         ...

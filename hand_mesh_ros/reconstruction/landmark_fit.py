@@ -68,6 +68,7 @@ class LandmarkFit:
     """Fits a hand model to each track's landmarks."""
 
     name = "landmark_fit"
+    back_end = "numpy, needs no engine"
 
     def __init__(
         self,

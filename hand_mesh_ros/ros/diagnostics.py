@@ -22,8 +22,16 @@ _WINDOW = 300
 class Diagnostics:
     """Collects from any thread; `message` reports, and starts the next period of the rate."""
 
-    def __init__(self, node_name: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        node_name: str,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start counting; `facts` (model, back-end) are part of every report."""
         self._node_name = node_name
+        self._facts = dict(facts or {})
         self._clock = clock
         self._lock = threading.Lock()
         self._received = self._processed = self._dropped = self._refused = self._failed = 0
@@ -111,6 +119,7 @@ class Diagnostics:
             "frames refused": str(self._refused),
             "last refusal": self._last_refusal,
             "camera": self._camera,
+            **self._facts,
             **_percentiles("latency", list(self._latency_s)),
         }
         names = dict.fromkeys(name for times in self._stage_s for name in times)

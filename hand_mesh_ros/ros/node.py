@@ -44,6 +44,11 @@ class Pipeline(Protocol):
         """Topology of the vertices that `process` returns."""
         ...
 
+    @property
+    def back_end(self) -> str:
+        """What computes the reconstruction, and the state of its engine."""
+        ...
+
     def process(self, frame: Frame) -> Result:
         """Find and reconstruct the hands of one frame."""
         ...
@@ -82,7 +87,8 @@ class HandMeshNode:
         self._pipeline = pipeline
         self._store = store or Typestore()
         self._log = ThrottledLog(graph.log)
-        self._diagnostics = Diagnostics(graph.node_name)
+        facts = {"model": parameters.model, "back-end": pipeline.back_end}
+        self._diagnostics = Diagnostics(graph.node_name, facts=facts)
         self._compressed = parameters.image_transport == "compressed"
         self._camera_info_cdr: memoryview | None = None
         self._used_camera_info_cdr: memoryview | None = None
