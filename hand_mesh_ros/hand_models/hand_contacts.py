@@ -15,8 +15,8 @@ from hand_mesh_ros.conventions import FINGER_JOINTS, FINGERS
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.skeleton_batch import PosedSkeletons, turned
 
-NUM_CAPSULES = 19
-"""Three a finger, thumb to little and root to tip, then the palm beneath each long finger."""
+# Nineteen capsules: three a finger, thumb to little and root to tip, then the palm beneath each
+# long finger.
 _START = 0.35
 """A finger leaves the palm, and the thumb the thenar, at this share of its first bone."""
 _PALM = (0.3, 0.92)
