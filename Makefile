@@ -34,5 +34,5 @@ $(VENV)/.base: $(BIN)/python $(SOURCES)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(PIP) install --constraint constraints.txt --editable .[dev,torch]
+	$(PIP) install --constraint constraints.txt --editable .[dev,train,onnx]
 	touch $@

@@ -12,9 +12,13 @@ from hand_mesh_ros.hand_models.open_hand import load_open_hand
 from hand_mesh_ros.pipeline import Pipeline
 from hand_mesh_ros.reconstruction.base import Reconstructor
 from hand_mesh_ros.reconstruction.landmark_fit import LandmarkFit
+from hand_mesh_ros.reconstruction.lifter import Lifter
 from hand_mesh_ros.ros.parameters import NodeParameters, ParameterError
 from hand_mesh_ros.smoothing import HandSmoother
 from hand_mesh_ros.tracking import Tracker
+
+IMAGE_NETWORKS = ("m3dhmr",)
+"""Models that look at pixels; they need torch and weights."""
 
 
 def build_pipeline(parameters: NodeParameters) -> Pipeline:
@@ -22,18 +26,14 @@ def build_pipeline(parameters: NodeParameters) -> Pipeline:
 
     Raises:
         ParameterError: a model that does not exist.
-        OSError, ValueError, ImportError: a file or library that it needs is missing or unfit.
+        OSError, ValueError, ImportError: weights, a file or a library that it needs are missing or
+            unfit.
     """
-    model = _hand_model(parameters)
-    reconstructor = _reconstructor(parameters, model)
+    reconstructor = build_reconstructor(parameters)
     path = Path(parameters.hand_calibration_file)
     if parameters.hand_calibration_file and path.exists():  # else calibrate_hand will make it
-        reconstructor.use_calibrations(load_calibrations(path, model))
-    smoother = HandSmoother(
-        model,
-        min_cutoff_hz=parameters.smoothing_min_cutoff_hz,
-        beta=parameters.smoothing_beta,
-    )
+        calibrations = load_calibrations(path, reconstructor.hand_model)
+        reconstructor.use_calibrations(calibrations)
     return Pipeline(
         detector=MediaPipeHands(
             max_hands=parameters.max_hands,
@@ -43,7 +43,49 @@ def build_pipeline(parameters: NodeParameters) -> Pipeline:
         ),
         tracker=Tracker(max_gap_s=parameters.lost_hand_timeout_s),
         reconstructor=reconstructor,
-        smoother=smoother if parameters.smoothing_enabled else None,
+        smoother=build_smoother(parameters, reconstructor.hand_model),
+    )
+
+
+def build_reconstructor(parameters: NodeParameters) -> Reconstructor:
+    """What makes meshes of detections; raises as `build_pipeline` does."""
+    model, known_hand_length_m = _hand_model(parameters), parameters.known_hand_length_m or None
+    if parameters.model == "landmark_fit":
+        return LandmarkFit(model, known_hand_length_m=known_hand_length_m)
+    if parameters.model == "lifter":
+        lifter = Lifter.load(parameters.checkpoint or "lifter", model)
+        return LandmarkFit(model, lifter=lifter, known_hand_length_m=known_hand_length_m)
+    if parameters.model in IMAGE_NETWORKS:
+        return _image_network(parameters, model, known_hand_length_m)
+    known = ", ".join(f'"{name}"' for name in ("lifter", "landmark_fit", *IMAGE_NETWORKS))
+    raise ParameterError(f'parameter model: got "{parameters.model}", expected one of {known}')
+
+
+def build_smoother(parameters: NodeParameters, model: HandModel) -> HandSmoother | None:
+    """The filter of each track's hand, or None where it is switched off."""
+    if not parameters.smoothing_enabled:
+        return None
+    return HandSmoother(
+        model, min_cutoff_hz=parameters.smoothing_min_cutoff_hz, beta=parameters.smoothing_beta
+    )
+
+
+def _image_network(
+    parameters: NodeParameters, model: HandModel, known_hand_length_m: float | None
+) -> Reconstructor:
+    try:
+        from hand_mesh_ros.reconstruction.network import NetworkReconstructor
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(
+            f'model "{parameters.model}" needs torch: pip install hand_mesh_ros[torch]'
+        ) from error
+    return NetworkReconstructor.load(
+        parameters.model,
+        model,
+        checkpoint=parameters.checkpoint,
+        known_hand_length_m=known_hand_length_m,
     )
 
 
@@ -51,11 +93,3 @@ def _hand_model(parameters: NodeParameters) -> HandModel:
     if parameters.hand_model == "mano":
         return load_mano(Path(parameters.mano_dir))
     return load_open_hand()
-
-
-def _reconstructor(parameters: NodeParameters, model: HandModel) -> Reconstructor:
-    if parameters.model != LandmarkFit.name:
-        raise ParameterError(
-            f'parameter model: got "{parameters.model}", expected one of "{LandmarkFit.name}"'
-        )
-    return LandmarkFit(model, known_hand_length_m=parameters.known_hand_length_m or None)

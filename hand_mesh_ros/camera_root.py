@@ -47,6 +47,7 @@ def solve_root(
     stddev_px: float | np.ndarray,
     keypoint_stddev_m: np.ndarray | None = None,
     initial_t: np.ndarray | None = None,
+    depth_stddev_m: float | None = None,
 ) -> Root | None:
     """Find the wrist's position by reprojection.
 
@@ -60,6 +61,7 @@ def solve_root(
             seen in the image as focal * stddev / depth and added to the pixel variance.
         initial_t: (3,) m, a guess (the last frame's root), used when it fits better than the linear
             start.
+        depth_stddev_m: how well the guess knows the wrist's depth; None: it is only a start.
 
     Returns:
         The root, or None where the landmarks do not fix one: fewer than six usable, all at a point
@@ -68,7 +70,7 @@ def solve_root(
         residuals are larger than expected, and in depth when the camera is assumed.
 
     Raises:
-        ValueError: a negative standard deviation in pixels.
+        ValueError: a negative standard deviation in pixels, or one in depth without a guess.
     """
     X = np.asarray(keypoints_m, np.float64)
     pixels = np.asarray(keypoints_px, np.float64)
@@ -91,7 +93,14 @@ def solve_root(
 
     weights = camera.K[0, 0] ** 2 / variance_px  # 1 / variance of a ray
     start = _best_start(X, rays, weights, initial_t)
-    refined = _refine(start, X, pixels, variance_px, variance_m, camera)
+    prior = np.zeros(3), np.zeros(3)
+    if depth_stddev_m is not None:
+        if initial_t is None or not depth_stddev_m > 0.0:
+            raise ValueError(
+                f"depth_stddev_m is {depth_stddev_m} m, expected a positive one and initial_t"
+            )
+        prior = np.asarray(initial_t, float), np.array([0.0, 0.0, depth_stddev_m**-2])
+    refined = _refine(start, X, pixels, variance_px, variance_m, camera, prior)
     if refined is None:
         return None
     t, covariance = refined
@@ -164,8 +173,13 @@ def _refine(
     variance_px: np.ndarray,
     variance_m: np.ndarray | None,
     camera: Camera,
+    prior: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Gauss-Newton; translation and covariance, or None where it leaves the camera's view."""
+    """Gauss-Newton; translation and covariance, or None where it leaves the camera's view.
+
+    The prior is a translation and the certainty, 1/m^2, of each of its coordinates.
+    """
+    expected_t, certainty = prior
     normal, scale = np.eye(3), 1.0
     nearest_m = X[:, 2].min()
     for _ in range(_MAX_STEPS):
@@ -183,8 +197,10 @@ def _refine(
         error = _norm(residual) / np.sqrt(variance)
         scale = max(1.0, _spread_of(error[valid]))
         JW = (J * (_cauchy(error, scale) / variance)[:, None, None]).reshape(-1, 3)  # (2 N, 3)
-        normal = JW.T @ J.reshape(-1, 3)
-        step = np.linalg.solve(normal, JW.T @ residual.reshape(-1))
+        # Residuals larger than expected make the landmarks less certain, not the prior.
+        held = _CAUCHY_MEAN_WEIGHT * scale**2 * certainty
+        normal = JW.T @ J.reshape(-1, 3) + np.diag(held)
+        step = np.linalg.solve(normal, JW.T @ residual.reshape(-1) + held * (expected_t - t))
         # Never so far towards the camera that a landmark passes behind it.
         t = t + step * min(1.0, 0.8 * (nearest_m + t[2]) / max(-step[2], 1e-12))
         if step @ normal @ step < (_STEP_TOLERANCE * scale) ** 2:

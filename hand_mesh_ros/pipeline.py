@@ -111,6 +111,7 @@ class Pipeline:
                 stddev_px=stddev_px,
                 keypoint_stddev_m=reconstruction.keypoint_stddev_m,
                 initial_t=reconstruction.t_camera_wrist_guess,
+                depth_stddev_m=_depth_stddev_m(reconstruction),
             )
             if root is None:
                 continue
@@ -156,6 +157,11 @@ class Pipeline:
             vertex_stddev_m=reconstruction.vertex_stddev_m,
             vertex_colors=reconstruction.vertex_colors,
         )
+
+
+def _depth_stddev_m(reconstruction: Reconstruction) -> float | None:
+    guess, share = reconstruction.t_camera_wrist_guess, reconstruction.depth_stddev
+    return None if guess is None or share is None else share * float(guess[2])
 
 
 def _with_size(root: Root, size_stddev: float) -> Root:

@@ -42,3 +42,15 @@ def _axis_angle_near_pi(m: np.ndarray, vector: np.ndarray, angle: np.ndarray) ->
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
     backwards = (axis * vector).sum(1) < 0.0
     return axis * np.where(backwards, -angle, angle)[:, None]
+
+
+def rotations_to_directions(directions: np.ndarray) -> np.ndarray:
+    """(N, 3, 3) smallest rotations that take the optical axis (z) to (N, 3) directions.
+
+    Of any length, in front of the camera (z above 0).
+    """
+    x, y, z = (directions / np.sqrt((directions * directions).sum(1, keepdims=True))).T
+    k = 1.0 / (1.0 + z)
+    return np.stack(
+        [1.0 - k * x * x, -k * x * y, x, -k * x * y, 1.0 - k * y * y, y, -x, -y, z], axis=1
+    ).reshape(-1, 3, 3)

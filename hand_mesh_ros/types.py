@@ -68,8 +68,12 @@ class Reconstruction:
     """Expected error of the hand's size as a share of it; distance is as uncertain as size is."""
     t_camera_wrist_guess: np.ndarray | None = None
     """(3,) float64, m, where the wrist seems to be, if that fell out on the way."""
+    depth_stddev: float | None = None
+    """Expected error of that guess's depth as a share of it, of a hand whose size is known, where
+    the guess says more than landmarks and mesh do; else None."""
     keypoint_stddev_m: np.ndarray | None = None
-    """(21,) float64, m, or None where not estimated."""
+    """(21,) float64, m, of a coordinate about the hand's centre, of a hand whose size is known (the
+    root's covariance has place and size); None where not estimated."""
     vertex_stddev_m: np.ndarray | None = None
     """(V,) float64, m, or None where not estimated."""
     vertex_colors: np.ndarray | None = None

@@ -259,3 +259,37 @@ def test_negative_noise_is_refused_and_none_at_all_is_fine():
     root = solve_root(X, pixels, camera, stddev_px=0.0)
     np.testing.assert_allclose(root.t_camera_wrist, t, atol=1e-6)
     assert solve_root(X, np.tile(pixels[0], (21, 1)), camera, stddev_px=0.0) is None
+
+
+def test_a_known_depth_counts_by_its_certainty():
+    rng = np.random.default_rng(8)
+    camera = LENSES["pinhole"]
+    X, t = hand_m(rng), place_m(rng)
+    pixels = project_opencv(X + t, camera) + rng.normal(0.0, 3.0, (21, 2))
+    guess = t * 1.05
+    free = solve_root(X, pixels, camera, stddev_px=3.0, initial_t=guess)
+    depths, stddevs = [], []
+    for share in (1.0, 0.02, 0.0005):
+        root = solve_root(
+            X, pixels, camera, stddev_px=3.0, initial_t=guess, depth_stddev_m=share * guess[2]
+        )
+        depths.append(root.t_camera_wrist[2])
+        stddevs.append(np.sqrt(root.covariance[2, 2]))
+    assert depths[0] == pytest.approx(free.t_camera_wrist[2], rel=1e-3)
+    assert depths[0] < depths[1] < depths[2]
+    assert depths[2] == pytest.approx(guess[2], rel=1e-3)
+    assert stddevs[0] == pytest.approx(np.sqrt(free.covariance[2, 2]), rel=1e-2)
+    assert stddevs[0] > stddevs[1] > stddevs[2]
+    assert stddevs[2] < 0.0006 * guess[2]
+    # Two independent measurements, each counted by its variance.
+    own, prior = free.covariance[2, 2], (0.02 * guess[2]) ** 2
+    expected = (free.t_camera_wrist[2] / own + guess[2] / prior) / (1.0 / own + 1.0 / prior)
+    assert depths[1] == pytest.approx(expected, abs=0.2 * abs(guess[2] - free.t_camera_wrist[2]))
+
+
+def test_a_known_depth_needs_a_guess():
+    X = hand_m(np.random.default_rng(0))
+    camera = LENSES["pinhole"]
+    pixels = camera.project(X + np.array([0.0, 0.0, 0.5]))
+    with pytest.raises(ValueError, match="expected a positive one and initial_t"):
+        solve_root(X, pixels, camera, stddev_px=1.0, depth_stddev_m=0.01)

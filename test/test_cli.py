@@ -30,7 +30,20 @@ def hand_mesh(*arguments: str, timeout: float = 120) -> subprocess.CompletedProc
     )
 
 
-@pytest.mark.parametrize("arguments", [(), ("demo",), ("run",), ("camera",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("demo",),
+        ("run",),
+        ("camera",),
+        ("train",),
+        ("evaluate",),
+        ("process",),
+        ("export",),
+        ("bench",),
+    ],
+)
 def test_help(arguments):
     done = hand_mesh(*arguments, "--help")
     assert done.returncode == 0

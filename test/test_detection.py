@@ -432,8 +432,8 @@ def test_the_edited_graph_sees_what_the_stock_one_sees(scenes):
             landmarks = [(p.x, p.y) for p in result.multi_hand_landmarks[0].landmark]
             world = [(p.x, p.y, p.z) for p in result.multi_hand_world_landmarks[0].landmark]
             expected_px = np.array(landmarks) * [image.shape[1], image.shape[0]]
-            assert np.allclose(hand.keypoints_px, expected_px, atol=0.02)
-            assert np.allclose(hand.keypoints_rel_m, world, atol=1e-4)
+            assert np.allclose(hand.keypoints_px, expected_px, atol=0.05)
+            assert np.allclose(hand.keypoints_rel_m, world, atol=1e-3)
             (side,) = result.multi_handedness[0].classification
             assert hand.side_score == pytest.approx(side.score, abs=1e-3)
             assert (hand.side is Side.RIGHT) == (side.label == "Left")

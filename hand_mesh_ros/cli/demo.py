@@ -17,11 +17,13 @@ from typing import Any
 
 from rich.live import Live
 
+from hand_mesh_ros.assembly import build_reconstructor, build_smoother
 from hand_mesh_ros.cli.camera import add_source_arguments, make_source
 from hand_mesh_ros.cli.demo_monitor import DemoMonitor
 from hand_mesh_ros.cli.demo_table import table
 from hand_mesh_ros.cli.main import UsageError
 from hand_mesh_ros.cli.overlay_files import OverlayFiles
+from hand_mesh_ros.evaluation.jitter import still_hand_jitter
 from hand_mesh_ros.ros.camera_node import (
     CAMERA_INFO_TOPIC,
     DEPTH_INFO_TOPIC,
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     source.close()
     try:
         graph = DdsGraph("hand_mesh_demo", arguments=args.ros_arguments)
-        NodeParameters.from_overrides(graph.parameter_overrides())
+        chosen = NodeParameters.from_overrides(graph.parameter_overrides())
     except ValueError as error:
         raise UsageError(str(error)) from error
     overlays = None
@@ -85,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
             report["node_peak_memory_mb"] = round(peak_mb, 1)
         if overlays is not None:
             report["overlays"] = overlays.close()
+        report["still_hand_jitter_mps2"] = _jitter(chosen)
     finally:
         graph.shutdown()
     if not report["frames_answered"]:
@@ -96,6 +99,17 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         args.report.write_text(json.dumps(report, indent=2) + "\n")
     return 0
+
+
+def _jitter(parameters: NodeParameters) -> dict[str, float]:
+    """How much a still hand trembles, m/s^2, before and after smoothing."""
+    reconstructor = build_reconstructor(parameters)
+    smoother = build_smoother(parameters, reconstructor.hand_model)
+    jitter = still_hand_jitter(reconstructor, smoother)
+    return {
+        "before_smoothing": round(jitter.before_mps2, 2),
+        "after_smoothing": round(jitter.after_mps2, 2),
+    }
 
 
 def _node_parameters(args: argparse.Namespace, source: object) -> list[str]:

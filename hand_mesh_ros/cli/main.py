@@ -14,7 +14,11 @@ COMMANDS = {
     "demo": "camera, node and a live table in one command",
     "run": "the node alone, on the topics of your camera",
     "camera": "publish a synthetic hand, images, a video or a webcam as a camera",
-    "bench": "how long a frame takes, and what publishing its hands adds (--ros)",
+    "process": "bags, videos, pictures in; bags, overlays, tables, meshes, summaries out",
+    "evaluate": "how far models are from the truth, on data sets or on rendered hands",
+    "train": "train a network from the hand model and the data sets",
+    "export": "write a network as ONNX or as a TensorRT engine",
+    "bench": "how long networks (--models), frames and messages (--ros) take",
 }
 
 

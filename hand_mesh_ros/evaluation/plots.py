@@ -123,7 +123,7 @@ def plot_reliability(path: Path, report: CalibrationReport) -> None:
 
 
 def plot_worst_cases(
-    path: Path, images: Sequence[np.ndarray], captions: Sequence[str], *, columns: int = 4
+    path: Path, images: Sequence[np.ndarray], captions: Sequence[str], *, columns: int = 3
 ) -> None:
     """A sheet of pictures in the order given, each under its caption.
 
@@ -139,7 +139,8 @@ def plot_worst_cases(
         )
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    figure, axes = _figure((2.6 * columns, 2.85 * rows), rows, columns)
+    wide = max(image.shape[1] / image.shape[0] for image in images)
+    figure, axes = _figure((2.3 * wide * columns, 2.55 * rows), rows, columns)
     for axis in np.ravel(axes):
         axis.set_axis_off()
     for axis, image, caption in zip(np.ravel(axes), images, captions, strict=False):

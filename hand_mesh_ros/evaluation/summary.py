@@ -77,3 +77,10 @@ def summarised(errors: HandErrors, *, missed: int = 0) -> EvaluationSummary:
     return EvaluationSummary(
         samples=len(errors), missed=missed, distributions=distributions, **means
     )
+
+
+def unmeasured(*, samples: int, missed: int) -> EvaluationSummary:
+    """Of an evaluation without a 3D error: 2D labels alone, or no hand was answered."""
+    return EvaluationSummary(
+        samples=samples, missed=missed, distributions={}, **dict.fromkeys(METRIC_NAMES)
+    )

@@ -105,7 +105,21 @@ class HandModel:
 
     def hand_length_m(self, shape: np.ndarray) -> float:
         """Length of the flat hand, wrist joint to middle fingertip along the bones."""
-        return float(np.linalg.norm(self.middle_chain(shape), axis=1).sum())
+        return float(self.hand_lengths_m(shape[None])[0])
+
+    def hand_lengths_m(self, shapes: np.ndarray) -> np.ndarray:
+        """(N,) m, lengths of flat hands of (N, S) shapes."""
+        start, dirs = self._middle_chain_by_shape
+        bones = (shapes @ dirs).reshape(-1, 4, 3) + start
+        return np.sqrt((bones * bones).sum(2)).sum(1)
+
+    @cached_property
+    def _middle_chain_by_shape(self) -> tuple[np.ndarray, np.ndarray]:
+        """(4, 3) m bones of the mean hand, and (S, 12) what each unit of shape adds."""
+        num_shape = self.shape_dirs_m.shape[2]
+        start = self.middle_chain(np.zeros(num_shape))
+        dirs = [(self.middle_chain(unit) - start).reshape(-1) for unit in np.eye(num_shape)]
+        return start, np.stack(dirs)
 
     def middle_chain(self, shape: np.ndarray) -> np.ndarray:
         """(4, 3) m bones of the middle finger's chain at rest, wrist to tip."""

@@ -95,6 +95,10 @@ class PosePrior:
             size_px=views.size_px,
         )
 
+    def angles_rad(self, shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(N, D) angles of N hands of these (N, S) shapes: poses alone, for one's own views."""
+        return self._angles(self._families(len(shape), rng), shape, rng)
+
     def depth_m(self, angles_rad: np.ndarray, shape: np.ndarray) -> np.ndarray:
         """(N,) m, how deep each hand presses into itself; 0 where nothing touches."""
         return self.capsules.depth_m(self._posed(angles_rad, shape), shape)

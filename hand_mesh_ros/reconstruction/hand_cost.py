@@ -1,7 +1,8 @@
 """What a fit of the hand model to one detection costs, and how the cost changes (numpy).
 
 Least squares over the wrist's position, the whole hand's rotation, D joint angles and S shape
-coefficients: landmarks as rays, the detector's own depth, joint limits, usual angles and shapes.
+coefficients: landmarks as rays, joint limits, usual shapes, and either what the lifter made of the
+landmarks or the detector's own depth and usual angles.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from hand_mesh_ros.hand_models.anatomy import DIP_PER_PIP, DIP_PER_PIP_STD_DEG, Anatomy
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.reconstruction.kinematics import HandKinematics
+from hand_mesh_ros.reconstruction.lifter import LiftedHand
 from hand_mesh_ros.rotations import rotation_from_axis_angle
 
 NEAREST_M = 0.02
@@ -27,6 +29,9 @@ class EvidenceWeights:
     """Expected error of a landmark, as a share of the hand's size in the image."""
     relative_stddev_m: float = 0.06
     """Expected error of the detector's own relative depth, m."""
+    lifted_stddevs: float = 1.0
+    """The lifter's deviations count as this many times as large: it erred on all keypoints at once,
+    and it has seen the landmarks already."""
     limit_stddev_rad: float = 0.05
     """How far joint limits give."""
     length_stddev_m: float = 0.0005
@@ -93,6 +98,8 @@ class Evidence:
     relative_m: np.ndarray | None
     """(21, 3) m about its mean, camera axes."""
     shape: KnownShape
+    lifted: LiftedHand | None = None
+    """What the lifter made of the landmarks; then `relative_m` is not used."""
 
 
 class HandCost:
@@ -158,7 +165,9 @@ class HandCost:
         normal = JW.T @ J_ray.reshape(-1, num)
         gradient = JW.T @ residual.reshape(-1)
 
-        if evidence.relative_m is not None:
+        if evidence.lifted is not None:
+            cost += self._add_lifted(local, J, evidence.lifted, normal, gradient)
+        elif evidence.relative_m is not None:
             # Depth alone: the image says more about x and y. The detector's own scale is a guess.
             relative = evidence.relative_m
             centred = local - local.sum(0) / 21.0
@@ -169,17 +178,45 @@ class HandCost:
             normal += J_depth.T @ J_depth
             gradient += J_depth.T @ difference
             cost += float(difference @ difference)
-        return normal, gradient, cost + self._add_priors(state, evidence.shape, normal, gradient)
+        return normal, gradient, cost + self._add_priors(state, evidence, normal, gradient)
+
+    def _add_lifted(
+        self,
+        local: np.ndarray,
+        J: np.ndarray,
+        lifted: LiftedHand,
+        normal: np.ndarray,
+        gradient: np.ndarray,
+    ) -> float:
+        """Add what the lifter says of the keypoints about their centre; returns its cost."""
+        num = J.shape[2]
+        stddev = self._weights.lifted_stddevs * lifted.stddev_m
+        weight = 1.0 / np.stack([stddev[:, 0], stddev[:, 0], stddev[:, 1]], axis=1)  # (K, 3)
+        goal = lifted.keypoints_m - lifted.keypoints_m.sum(0) / 21.0
+        centred = local - local.sum(0) / 21.0
+        # A larger hand farther away gives the same landmarks: the lifter knows no size.
+        scale = (centred * goal).sum() / (goal * goal).sum()
+        to_view = lifted.R_camera_view.T
+        difference = ((centred - scale * goal) @ lifted.R_camera_view * weight).reshape(-1)
+        J_view = to_view @ (J - J.sum(0) / 21.0) * weight[:, :, None]  # (K, 3, P)
+        J_view = J_view.reshape(-1, num)
+        normal += J_view.T @ J_view
+        gradient += J_view.T @ difference
+        return float(difference @ difference)
 
     def _add_priors(
-        self, state: HandState, known: KnownShape, normal: np.ndarray, gradient: np.ndarray
+        self, state: HandState, evidence: Evidence, normal: np.ndarray, gradient: np.ndarray
     ) -> float:
         """Add usual angles, joint limits, shape and known length in place; returns their cost."""
+        known = evidence.shape
         weights, angles, shape = self._weights, state.angles_rad, state.shape
         of_angles, of_shape = slice(6, 6 + len(angles)), slice(6 + len(angles), len(gradient))
         diagonal = np.einsum("ii->i", normal)  # a view
 
-        usual = self._usual_rows @ angles - self._usual_target
+        if evidence.lifted is None:
+            usual = self._usual_rows @ angles - self._usual_target
+        else:
+            usual = self._usual_rows @ (angles - evidence.lifted.angles_rad)
         normal[of_angles, of_angles] += self._usual_normal
         gradient[of_angles] += self._usual_rows.T @ usual
         cost = usual @ usual

@@ -97,7 +97,14 @@ class ParameterSpec:
 class NodeParameters:
     """All parameters of one hand_mesh node, checked."""
 
-    model: str = _parameter("landmark_fit", "reconstruction that turns detections into meshes")
+    model: str = _parameter(
+        "lifter",
+        "reconstruction that turns detections into meshes: lifter; landmark_fit, which is less "
+        "accurate and needs no weights; or an image network, m3dhmr",
+    )
+    checkpoint: str = _parameter(
+        "", "path of the model's weights (.safetensors); empty: those in the package"
+    )
     hand_model: str = _parameter(
         "open_hand", "hand that the meshes are made of", choices=("open_hand", "mano")
     )

@@ -53,6 +53,10 @@ class Typestore:
         """Names and types of a message's fields, in the order of the wire."""
         return self._store.fielddefs[self._checked(type_name)][1]
 
+    def definition(self, type_name: str) -> str:
+        """Text of a message type and of all that it is made of, as bags keep it."""
+        return self._store.generate_msgdef(self._checked(type_name), ros_version=2)[0]
+
     def type_hash(self, type_name: str) -> str:
         """ROS's own hash of the type's definition, "RIHS01_" and 64 hexadecimal digits."""
         return self._store.hash_rihs01(self._checked(type_name))

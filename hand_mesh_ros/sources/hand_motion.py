@@ -1,6 +1,6 @@
 """How a synthetic hand moves: smooth, plausible, and known at any time from its seed alone.
 
-Everything is a closed form of time (sums of sines, and gestures drawn by their number), so any
+Everything is a closed form of time (sums of sines, and poses chosen by their number), so any
 process can compute the truth of any frame without playing the ones before it.
 """
 
@@ -13,19 +13,13 @@ import numpy as np
 
 from hand_mesh_ros.camera import Camera
 from hand_mesh_ros.conventions import (
-    FINGERS,
     Side,
     mirror_axis_angle,
     mirror_points,
     mirror_rotation,
 )
-from hand_mesh_ros.hand_models.anatomy import Anatomy
-from hand_mesh_ros.hand_models.gestures import GESTURES, angles_from_bends
-from hand_mesh_ros.hand_models.hand_model import (
-    NUM_POSE,
-    NUM_SHAPE,
-    HandModel,
-)
+from hand_mesh_ros.hand_models.hand_model import NUM_POSE, NUM_SHAPE
+from hand_mesh_ros.hand_models.pose_prior import PosePrior
 from hand_mesh_ros.rotations import rotation_from_axis_angle
 
 NEAREST_M, FARTHEST_M = 0.35, 0.9
@@ -33,7 +27,11 @@ WIDEST_SWEEP_M = 0.3
 WIDEST_ANGLE_RAD = np.radians(50.0)
 GESTURE_PERIOD_S = 1.9
 GESTURE_MOVE_S = 0.9
+NUM_GESTURES = 48
+"""Poses that one hand knows and comes back to."""
 LARGEST_TURN_RAD = np.radians(60.0)
+FIDGET = 0.2
+"""How far, at most, fingers that are bent more than usual open for a while."""
 _REACH = 1.12
 """Fingertips stay within this many times the open hand's radius about its middle."""
 
@@ -90,8 +88,7 @@ class HandMotion:
 
     def __init__(
         self,
-        model: HandModel,
-        anatomy: Anatomy,
+        prior: PosePrior,
         side: Side,
         camera: Camera,
         region_px: np.ndarray,
@@ -100,15 +97,15 @@ class HandMotion:
         """Draw a hand.
 
         Args:
-            model: the right hand.
-            anatomy: of that model.
+            prior: of the right hand, which says what poses it takes.
             side: which hand moves.
             camera: which sees it.
             region_px: (4,) x0 y0 x1 y1, part of the image that the fingers stay in.
             seed: decides everything.
         """
         rng = np.random.default_rng([seed, int(side)])
-        self._side, self._anatomy = side, anatomy
+        model = prior.model
+        self._side, self._anatomy = side, prior.anatomy
         self._seed = seed
         # A person who faces the camera: the elbow is below, behind and outside of the hand.
         elbow = np.array([-0.15, 0.88, 0.45]) / np.linalg.norm([-0.15, 0.88, 0.45])
@@ -116,7 +113,9 @@ class HandMotion:
         self.shape = rng.standard_normal(NUM_SHAPE)
         self._place = SmoothPath.drawn(rng, 3, 0.08, 0.35)
         self._turn = SmoothPath.drawn(rng, 3, 0.06, 0.35)
-        self._fidget = SmoothPath.drawn(rng, 2 + len(FINGERS), 0.1, 0.7)
+        self._fidget = SmoothPath.drawn(rng, len(self._anatomy.names), 0.1, 0.7)
+        shapes = np.broadcast_to(self.shape, (NUM_GESTURES, NUM_SHAPE))
+        self._gestures = prior.angles_rad(shapes, np.random.default_rng([seed, int(side), 1]))
         hand = model.pose_hand(np.zeros(NUM_POSE), self.shape)
         # Half way from the wrist to the middle fingertip all fingertips are about equally far.
         self._middle_hand = 0.5 * model.keypoints(hand, self.shape, "anatomical")[12]
@@ -143,23 +142,18 @@ class HandMotion:
         """(D,) anatomical angles: from gesture to gesture, never quite still, within the limits."""
         number, into = divmod(time_s, GESTURE_PERIOD_S)
         amount = _smooth_step(into / GESTURE_MOVE_S)
-        bend = (1.0 - amount) * self._bend(int(number) - 1) + amount * self._bend(int(number))
-        fidget = self._fidget.at(time_s)
-        # All fingers drift together, each one a little by itself, both of its bends alike.
-        bend[:2] += 0.06 * fidget[0] + 0.06 * fidget[2:]
-        bend[2] += 0.25 * fidget[1]
-        return angles_from_bends(self._anatomy, bend)
+        last, this = self._gesture(int(number) - 1), self._gesture(int(number))
+        angles = (1.0 - amount) * last + amount * this
+        # Loosened, never tightened: what rests on the palm would be pressed into it.
+        loosened = FIDGET * 0.5 * (1.0 + self._fidget.at(time_s))
+        angles = angles + loosened * np.minimum(self._anatomy.mean_rad - angles, 0.0)
+        return np.clip(angles, self._anatomy.lower_rad, self._anatomy.upper_rad)
 
-    def _bend(self, number: int) -> np.ndarray:
-        """(3, 5) base, tip and spread of the fingers in gesture `number`, a named or a free one."""
-        # Gesture numbers may be negative (frames before time zero); seeds may not.
+    def _gesture(self, number: int) -> np.ndarray:
+        """(D,) rad, the pose of that number."""
+        # Numbers may be negative (frames before time zero); seeds may not.
         rng = np.random.default_rng([self._seed, int(self._side), number + 2**31])
-        if rng.random() < 0.7:
-            return list(GESTURES.values())[rng.integers(len(GESTURES))].bends
-        together = rng.uniform(0.0, 0.8)
-        finger = together + 0.25 * rng.standard_normal(5)
-        base, tip = finger + 0.15 * rng.standard_normal((2, 5))
-        return np.array([*np.clip([base, tip], 0.0, 1.0), np.full(5, rng.uniform(-0.6, 1.0))])
+        return self._gestures[rng.integers(NUM_GESTURES)]
 
     def _middle_camera(self, time_s: float) -> np.ndarray:
         """(3,) m, camera frame: a path, also in depth, that keeps all fingers in view."""

@@ -9,9 +9,8 @@ import numpy as np
 
 from hand_mesh_ros.camera import Camera
 from hand_mesh_ros.conventions import RootSource, Side
-from hand_mesh_ros.hand_models.anatomy import Anatomy
-from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
+from hand_mesh_ros.hand_models.pose_prior import PosePrior
 from hand_mesh_ros.sources.background import Background, ImageNoise
 from hand_mesh_ros.sources.base import DEFAULT_FRAME_ID, SourceError, nominal_stamp_ns
 from hand_mesh_ros.sources.hand_look import HandLook, Light
@@ -86,7 +85,7 @@ class SyntheticCamera:
         self.rate_hz, self.num_frames = rate_hz, num_frames
         self._start_ns, self._frame_id = start_ns, frame_id
         rng = np.random.default_rng(seed)
-        right = load_open_hand()
+        prior = PosePrior(load_open_hand())
         sides = (Side.RIGHT,) if hands == 1 else (Side.RIGHT, Side.LEFT)
         self._light = Light.drawn(rng)
         self._background = Background(self.camera.width, self.camera.height, rng)
@@ -94,7 +93,7 @@ class SyntheticCamera:
             ImageNoise(self.camera.width, self.camera.height, noise, rng) if noise else None
         )
         self._performers = tuple(
-            _Performer(right, side, self.camera, region, seed, np.random.default_rng([seed, 77]))
+            _Performer(prior, side, self.camera, region, seed, np.random.default_rng([seed, 77]))
             for side, region in zip(sides, _regions(self.camera, hands), strict=True)
         )
 
@@ -162,16 +161,16 @@ class _Performer:
 
     def __init__(
         self,
-        right: HandModel,
+        prior: PosePrior,
         side: Side,
         camera: Camera,
         region_px: np.ndarray,
         seed: int,
         rng: np.random.Generator,
     ) -> None:
-        self._model = right if side is Side.RIGHT else right.mirrored()
+        self._model = prior.model if side is Side.RIGHT else prior.model.mirrored()
         self._side = side
-        self._motion = HandMotion(right, Anatomy.of(right), side, camera, region_px, seed)
+        self._motion = HandMotion(prior, side, camera, region_px, seed)
         self.hand_length_m = self._model.hand_length_m(self._motion.shape)
         # The same generator state for both hands of a person: the same skin.
         self._look = HandLook(self._model, rng)

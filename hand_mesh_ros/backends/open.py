@@ -1,0 +1,79 @@
+"""From a network to a checked, cached engine in one call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hand_mesh_ros.backends.base import BackEndError, Precision
+from hand_mesh_ros.backends.choose import AUTO, ChosenBackEnd, choose_backend
+from hand_mesh_ros.backends.engine_cache import EngineCache
+from hand_mesh_ros.backends.kinds import EngineRequest, EngineSource
+from hand_mesh_ros.backends.progress import Log
+from hand_mesh_ros.backends.typed_network import network_spec
+
+
+def open_backend(
+    name: str,
+    network: nn.Module,
+    config: Any,
+    *,
+    backend: str = AUTO,
+    precision: Precision = "fp32",
+    max_batch: int = 1,
+    device: str = "auto",
+    cache_dir: Path | str | None = None,
+    threads: int | None = None,
+    log: Log = print,
+) -> ChosenBackEnd:
+    """The engine of a network, ready for batches of 1 to `max_batch`.
+
+    Args:
+        name: of the network, in the registry.
+        network: on the CPU; left as it is.
+        config: the network's config dataclass.
+        backend: "auto" or a name in `backends.kinds.KINDS`.
+        precision: to compute in; fp32 is used where another one fails.
+        max_batch: hands at a time.
+        device: "cpu", "cuda", "cuda:1" or "auto".
+        cache_dir: for engines; None: $HAND_MESH_CACHE, or else ~/.cache/hand_mesh_ros.
+        threads: on a CPU; None: all that this process may use, up to 8.
+        log: gets a line about each build, refusal and choice.
+
+    Raises:
+        BackEndError: no such back-end or device, or none can run this network.
+    """
+    network = network.eval()
+    request = EngineRequest(
+        source=EngineSource(name, network, config),
+        spec=network_spec(network, precision=precision, max_batch=max_batch),
+        device=torch_device(device),
+        cache=EngineCache(cache_dir, log=log),
+        threads=threads,
+    )
+    return choose_backend(backend, request, log=log)
+
+
+def torch_device(name: str) -> torch.device:
+    """A device by name; "auto" is the GPU where there is one.
+
+    Raises:
+        BackEndError: no such device here.
+    """
+    if name == AUTO:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BackEndError(f"device is {name!r}, expected auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise BackEndError(f"device is {name!r}, expected auto, cpu, cuda or cuda:N")
+    if device.type == "cpu":
+        return device
+    count = torch.cuda.device_count()
+    if (device.index or 0) >= count:
+        raise BackEndError(f"device is {name!r}, this torch sees {count} NVIDIA GPUs")
+    return torch.device("cuda", device.index or 0)

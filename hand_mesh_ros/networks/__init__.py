@@ -1,0 +1,1 @@
+"""The networks, one file per system, and the files that their weights are kept in."""

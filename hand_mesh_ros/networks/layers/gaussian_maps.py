@@ -1,0 +1,20 @@
+"""Points drawn as blurred dots: a landmark cue for a network, or the target of its heat-maps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def gaussian_maps(points_uv: Tensor, size: int, stddev: float) -> Tensor:
+    """(B, N, size, size) maps with a peak of 1 at each of (B, N, 2) points.
+
+    Args:
+        points_uv: crop units: (0, 0) is the outer corner of the top left pixel, (1, 1) of the
+            bottom right one. Points outside of the crop leave their slope, or nothing.
+        size: cells along each axis.
+        stddev: of the dots, crop units.
+    """
+    centres = (torch.arange(size, dtype=points_uv.dtype, device=points_uv.device) + 0.5) / size
+    along = torch.exp(-0.5 * ((centres - points_uv[..., None]) / stddev) ** 2)  # (B, N, 2, size)
+    return along[:, :, 1, :, None] * along[:, :, 0, None, :]

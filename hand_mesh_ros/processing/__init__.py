@@ -1,0 +1,1 @@
+"""Recordings in (bags, videos, images), files out: bags, overlays, tables, meshes, a summary."""

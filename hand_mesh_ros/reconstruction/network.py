@@ -1,0 +1,259 @@
+"""Meshes by an image network: crops of all hands of a frame in, in one batch, meshes out.
+
+A network sees right hands; left ones are mirrored on the way in and out. How large a hand is hardly
+shows in a crop, so a mesh is as large as the network's training made it (the template's length, as
+a rule), unless the hand's length is known; `size_stddev` says how far that is from the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hand_mesh_ros.conventions import (
+    FINGERS,
+    Side,
+    idx_keypoints_to_mano21,
+    mirror_rotation,
+)
+from hand_mesh_ros.cropping import DEFAULT_BOX_FACTOR, CropView, aim_crop, crop_image
+from hand_mesh_ros.hand_calibration import HandCalibration
+from hand_mesh_ros.hand_models.hand_model import HandModel
+from hand_mesh_ros.hand_models.vertex_keypoints import vertex_keypoint_weights
+from hand_mesh_ros.hand_size import HandSize
+from hand_mesh_ros.networks.checkpoint import LoadedNetwork, load_network
+from hand_mesh_ros.networks.checkpoint_file import CheckpointError
+from hand_mesh_ros.types import Frame, Reconstruction, Track
+
+Run = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+"""A back-end: named inputs to named outputs, float32, batch first."""
+
+_MIDDLE_CHAIN = [0, *(4 * FINGERS.index("middle") + k for k in (1, 2, 3, 4))]
+_PALM_WEIGHT = 0.9
+"""Vertices that follow the wrist joint by so much are the palm, which keeps its form."""
+
+
+@dataclass(frozen=True)
+class NetworkUse:
+    """What has to be known of a trained network to use it."""
+
+    name: str
+    size_px: int
+    """S of its crops."""
+    box_factor: float = DEFAULT_BOX_FACTOR
+    takes_landmark_cue: bool = False
+    size_stddev: float = 0.062
+    """Share by which sizes differ: of people's hands, where a checkpoint has no measured one."""
+    palm_turn_rad: float = 0.2
+    """Root mean square error of the palm's turn, likewise."""
+
+    def __post_init__(self) -> None:
+        for name in ("size_px", "size_stddev", "palm_turn_rad"):
+            if not 0.0 < getattr(self, name) < np.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected above 0")
+        if not 1.0 <= self.box_factor < np.inf:
+            raise ValueError(f"box_factor is {self.box_factor}, expected 1 or more")
+
+    @classmethod
+    def of(cls, loaded: LoadedNetwork) -> NetworkUse:
+        """As a checkpoint says; raises CheckpointError where it says something impossible."""
+        file = loaded.file
+        figures: Mapping[str, Any] = file.training.get("figures") or {}
+        measured = {k: float(figures[k]) for k in ("size_stddev", "palm_turn_rad") if k in figures}
+        try:
+            return cls(
+                name=file.network,
+                size_px=int(loaded.config.image_size_px),
+                box_factor=float(file.preprocessing.get("box_factor", DEFAULT_BOX_FACTOR)),
+                takes_landmark_cue=bool(getattr(loaded.config, "landmark_cue", False)),
+                **measured,
+            )
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"network {file.network!r} cannot be used: {error}") from error
+
+
+class NetworkReconstructor:
+    """A `Reconstructor` around any network that gives `vertices_m` (B, V, 3), wrist at the origin.
+
+    Where it gives `rotations` (B, 16, 3, 3) and `shape` (B, 10) as well, hands have a pose.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        use: NetworkUse,
+        model: HandModel,
+        *,
+        back_end: str,
+        known_hand_length_m: float | None = None,
+    ) -> None:
+        """Prepare for a right hand model.
+
+        Args:
+            run: computes a batch.
+            use: how to feed it.
+            model: the right hand that the network was trained for.
+            back_end: what computes it, for diagnostics.
+            known_hand_length_m: scales every mesh to that length.
+        """
+        self.name, self.back_end, self.hand_model = use.name, back_end, model
+        self._run, self._use = run, use
+        self._models = {Side.RIGHT: model, Side.LEFT: model.mirrored()}
+        self._weights = {
+            name: vertex_keypoint_weights(model, name) for name in ("anatomical", "detector")
+        }
+        self._palm = np.flatnonzero(model.skinning_weights[:, 0] > _PALM_WEIGHT)
+        self._hand_size = HandSize(model)
+        self._known_hand_length_m = known_hand_length_m
+        self._calibrations: dict[Side, HandCalibration] = {}
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        model: HandModel,
+        *,
+        checkpoint: str = "",
+        known_hand_length_m: float | None = None,
+    ) -> NetworkReconstructor:
+        """Load a network's weights: those in the package, or a file.
+
+        Raises:
+            CheckpointError: no such weights, of another network, or for another hand model.
+        """
+        loaded = load_network(checkpoint or name, model)
+        if loaded.file.network != name:
+            raise CheckpointError(
+                f"{checkpoint}: weights of network {loaded.file.network!r}, expected {name!r}"
+            )
+        return cls(
+            run_by_torch(loaded.network),
+            NetworkUse.of(loaded),
+            model,
+            back_end="torch on the CPU, needs no engine",
+            known_hand_length_m=known_hand_length_m,
+        )
+
+    def use_calibrations(self, calibrations: Mapping[Side, HandCalibration]) -> None:
+        """Scale the meshes of these sides to their calibrated length."""
+        self._calibrations = dict(calibrations)
+
+    def reset(self) -> None:
+        """Nothing to forget: every frame is seen by itself."""
+
+    def reconstruct(self, frame: Frame, tracks: list[Track]) -> list[Reconstruction | None]:
+        """All hands in one batch; None where fewer than six landmarks are usable."""
+        results: list[Reconstruction | None] = [None] * len(tracks)
+        rays = [frame.camera.rays(track.detection.keypoints_px) for track in tracks]
+        use = self._use
+        views = {
+            i: view
+            for i, track in enumerate(tracks)
+            if (
+                view := aim_crop(
+                    rays[i], track.side, size_px=use.size_px, box_factor=use.box_factor
+                )
+            )
+        }
+        if not views:
+            return results
+        crops = [crop_image(frame.image, frame.camera, view) for view in views.values()]
+        inputs = {"image": _images(crops)}
+        if use.takes_landmark_cue:
+            cues = [_cue(view, rays[i]) for i, view in views.items()]
+            inputs["landmark_cue"] = np.stack(cues)
+        outputs = self._run(inputs)
+        for row, (i, view) in enumerate(views.items()):
+            found = {name: values[row].astype(np.float64) for name, values in outputs.items()}
+            results[i] = self._reconstruction(found, view, tracks[i].side)
+        return results
+
+    def _reconstruction(
+        self, found: Mapping[str, np.ndarray], view: CropView, side: Side
+    ) -> Reconstruction | None:
+        vertices = found["vertices_m"]
+        if not np.isfinite(vertices).all():
+            return None
+        anatomical = self._weights["anatomical"] @ vertices
+        ratio, size_stddev = self._size(anatomical, side)
+        vertices = ratio * (vertices - anatomical[0])
+        anatomical = ratio * (anatomical - anatomical[0])
+        R_crop, pose, shape = self._rotation(vertices), None, None
+        if "rotations" in found and "shape" in found:
+            local = found["rotations"].copy()
+            R_crop, shape = local[0].copy(), self._hand_size.scaled(found["shape"], ratio)
+            if side is Side.LEFT:
+                local = mirror_rotation(local)
+            local[0] = self._to_camera(R_crop, view)
+            pose = self._models[side].pose_of(local)
+        return Reconstruction(
+            vertices_m=view.to_camera(vertices),
+            keypoints_m=view.to_camera(self._weights["detector"] @ vertices),
+            joints_m=view.to_camera(anatomical[idx_keypoints_to_mano21][:16]),
+            R_camera_hand=self._to_camera(R_crop, view),
+            pose=pose,
+            shape=shape,
+            rotation_covariance=self._use.palm_turn_rad**2 / 3.0 * np.eye(3),
+            size_stddev=size_stddev,
+        )
+
+    def _size(self, anatomical: np.ndarray, side: Side) -> tuple[float, float]:
+        """What to scale a mesh by, and the size's uncertainty after that."""
+        calibration, known = self._calibrations.get(side), self._known_hand_length_m
+        own = float(np.linalg.norm(np.diff(anatomical[_MIDDLE_CHAIN], axis=0), axis=1).sum())
+        if calibration is not None:
+            length = calibration.hand_length_m
+            return length / own, calibration.size_stddev
+        if known is not None:
+            return known / own, _KNOWN_SIZE_STDDEV
+        return 1.0, self._use.size_stddev
+
+    def _rotation(self, vertices: np.ndarray) -> np.ndarray:
+        """(3, 3) of the right hand model's frame in the crop's axes: its palm laid on the mesh's.
+
+        Of the template's: shapes differ by less than a palm is known.
+        """
+        rest = self.hand_model.template_m[self._palm]
+        seen = vertices[self._palm]
+        U, _, Vt = np.linalg.svd((seen - seen.mean(0)).T @ (rest - rest.mean(0)))
+        return U @ np.diag([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))]) @ Vt
+
+    def _to_camera(self, R_crop_hand: np.ndarray, view: CropView) -> np.ndarray:
+        """(3, 3) rotation of the hand's own model (a left one's for left hands) in the camera."""
+        R = mirror_rotation(R_crop_hand) if view.mirrored else R_crop_hand
+        return view.R_camera_view @ R
+
+
+_KNOWN_SIZE_STDDEV = 0.005
+"""Of a length that the user measured."""
+
+
+def run_by_torch(network: nn.Module) -> Run:
+    """Eager PyTorch on the CPU, as a back-end."""
+
+    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            outputs = network(**{name: torch.from_numpy(x) for name, x in inputs.items()})
+        return {name: y.float().numpy() for name, y in outputs.items()}
+
+    return run
+
+
+def _images(crops: list[np.ndarray]) -> np.ndarray:
+    """(B, 3, S, S) float32, 0 to 1."""
+    stacked = np.stack(crops).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(stacked, np.float32) / np.float32(255.0)
+
+
+def _cue(view: CropView, rays: np.ndarray) -> np.ndarray:
+    """(21, 3) float32: u, v in crop units and weight 1, or zeros where a landmark is missing."""
+    uv = (view.from_rays(rays) + 0.5) / view.size_px
+    known = np.isfinite(uv).all(axis=1)
+    cue = np.zeros((21, 3), np.float32)
+    cue[known, :2], cue[known, 2] = uv[known], 1.0
+    return cue

@@ -1,0 +1,131 @@
+"""What a landmark detector does to true landmarks: its measured errors, put onto other hands.
+
+The errors were measured on renders of random hands in all views (`tools/measure_detector_noise.py`)
+and are kept whole: a hand takes the errors that the detector made on a hand that looks like it, all
+21 at once. So bias by view, pose, size and joint, their correlation, swapped fingers and outliers
+come as they were seen, with no formula between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hand_mesh_ros.reconstruction.landmark_view import LandmarkViews, view_landmarks
+
+DATA = Path(__file__).parent / "data" / "detector_noise.npz"
+_CANDIDATES = 3000
+"""Measured hands looked through for each call; a new random choice each time."""
+_NEAREST = 6
+_SIZE_WEIGHT = 0.5
+"""Of the logarithm of the size in the image, beside keypoints in units of the hand's size."""
+_HELD_OUT_EVERY = 4
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkObservation:
+    """What a detector says of N hands."""
+
+    rays: np.ndarray
+    """(N, 21, 2) x/z, y/z in the camera."""
+    confidence: np.ndarray
+    """(N, 21) from 0 (missing) to 1 (exact), see `confidence_of`."""
+    measured: np.ndarray
+    """(N,) int, the measured hand whose errors each one has."""
+
+
+def confidence_of(noise_scale: np.ndarray | float) -> np.ndarray:
+    """1 for an exact landmark, 0.5 for one with the detector's usual errors, less for worse."""
+    return 1.0 / (1.0 + np.asarray(noise_scale, float))
+
+
+class LandmarkNoise:
+    """Measured errors of one detector, N hands of them."""
+
+    def __init__(self, *, xyz: np.ndarray, size_px: np.ndarray, xy_error: np.ndarray) -> None:
+        """Take measurements.
+
+        Args:
+            xyz: (N, 21, 3) true landmarks in the hand's own view, see `seen_by_itself`.
+            size_px: (N,) root mean square distance of the landmarks from their mean in the image.
+            xy_error: (N, 21, 2) detected minus true, in the true landmarks' view and its units.
+        """
+        self._feature = _features(xyz, size_px)
+        self._xy_error = xy_error
+
+    def __len__(self) -> int:
+        """Measured hands."""
+        return len(self._feature)
+
+    @classmethod
+    def load(cls, *, held_out: bool = False, path: Path = DATA) -> LandmarkNoise:
+        """The measurements that come with the package.
+
+        Every fourth hand is held out: training never sees its errors, evaluation no others.
+        """
+        with np.load(path, allow_pickle=False) as file:
+            data = {name: file[name].astype(np.float32) for name in file.files}
+        chosen = (np.arange(len(data["size_px"])) % _HELD_OUT_EVERY == 0) == held_out
+        return cls(**{name: values[chosen] for name, values in data.items()})
+
+    def observe(
+        self,
+        keypoints_camera_m: np.ndarray,
+        focal_px: np.ndarray,
+        rng: np.random.Generator,
+        *,
+        noise_scale: np.ndarray | float = 1.0,
+        measured: np.ndarray | None = None,
+    ) -> LandmarkObservation:
+        """What the detector might say of these hands.
+
+        Args:
+            keypoints_camera_m: (N, 21, 3) m, "detector" convention, right hands.
+            focal_px: (N,) of the cameras: small hands are seen worse.
+            rng: source of all randomness.
+            noise_scale: (N, 21) or broadcast to it, factor on the errors; 0 leaves true landmarks.
+            measured: (N,) int, whose errors to take; None chooses hands that look alike.
+        """
+        xyz, views = seen_by_itself(keypoints_camera_m)
+        if measured is None:
+            measured = self._alike(_features(xyz, focal_px * views.scale), rng)
+        scale = np.broadcast_to(np.asarray(noise_scale, float), xyz.shape[:2])
+        xy = views.xy + scale[..., None] * self._xy_error[measured]
+        return LandmarkObservation(rays_of(xy, views), confidence_of(scale), measured)
+
+    def _alike(self, feature: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(N,) for each hand one of the measured hands that look most like it."""
+        candidates = rng.choice(len(self), min(_CANDIDATES, len(self)), replace=False)
+        others = self._feature[candidates]
+        squared = (others * others).sum(1) - 2.0 * feature @ others.T  # (N, candidates)
+        nearest = np.argpartition(squared, _NEAREST, axis=1)[:, :_NEAREST]
+        chosen = rng.integers(_NEAREST, size=len(feature))
+        return candidates[nearest[np.arange(len(feature)), chosen]]
+
+
+def seen_by_itself(keypoints_camera_m: np.ndarray) -> tuple[np.ndarray, LandmarkViews]:
+    """(N, 21, 3) true landmarks in each hand's own view: image place, then depth about the mean.
+
+    All in units of the hand's size in that image.
+    """
+    views = view_landmarks(keypoints_camera_m[..., :2] / keypoints_camera_m[..., 2:])
+    z = np.einsum("nkc,nc->nk", keypoints_camera_m, views.R_camera_view[:, :, 2])
+    middle = z.mean(1, keepdims=True)
+    depth = (z - middle) / (middle * views.scale[:, None])
+    return np.concatenate([views.xy, depth[..., None]], axis=2), views
+
+
+def rays_of(xy: np.ndarray, views: LandmarkViews) -> np.ndarray:
+    """(N, 21, 2) x/z, y/z in the camera of points given in the hands' own views."""
+    seen = xy * views.scale[:, None, None] + views.mean[:, None]
+    towards = np.concatenate([seen, np.ones_like(seen[..., :1])], axis=2)
+    towards = np.einsum("nab,nkb->nka", views.R_camera_view, towards)
+    return towards[..., :2] / towards[..., 2:]
+
+
+def _features(xyz: np.ndarray, size_px: np.ndarray) -> np.ndarray:
+    """(N, 64) what hands are compared by."""
+    log_size = _SIZE_WEIGHT * np.log(size_px)[:, None]
+    return np.concatenate([xyz.reshape(len(xyz), -1), log_size], axis=1).astype(np.float32)

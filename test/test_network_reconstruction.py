@@ -1,0 +1,344 @@
+"""Image networks in the pipeline: what they are fed, and what becomes of what they answer."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+
+from hand_mesh_ros.assembly import IMAGE_NETWORKS, build_reconstructor  # noqa: E402
+from hand_mesh_ros.conventions import RootSource, Side, mirror_rotation  # noqa: E402
+from hand_mesh_ros.cropping import aim_crop, crop_image  # noqa: E402
+from hand_mesh_ros.evaluation.landmarks import MeasuredLandmarks  # noqa: E402
+from hand_mesh_ros.evaluation.models import ModelError, ModelOptions, build_model  # noqa: E402
+from hand_mesh_ros.evaluation.runner import evaluate  # noqa: E402
+from hand_mesh_ros.evaluation.synthetic_hands import SyntheticHands  # noqa: E402
+from hand_mesh_ros.hand_calibration import HandCalibration  # noqa: E402
+from hand_mesh_ros.hand_models.open_hand import load_open_hand  # noqa: E402
+from hand_mesh_ros.joint_angles import JointAngles  # noqa: E402
+from hand_mesh_ros.networks.checkpoint import save_network  # noqa: E402
+from hand_mesh_ros.networks.checkpoint_file import CheckpointError  # noqa: E402
+from hand_mesh_ros.networks.m3dhmr import M3DHMR, M3DHMRConfig  # noqa: E402
+from hand_mesh_ros.pipeline import Pipeline  # noqa: E402
+from hand_mesh_ros.reconstruction.network import NetworkReconstructor, NetworkUse  # noqa: E402
+from hand_mesh_ros.ros.markers import HandMarkers  # noqa: E402
+from hand_mesh_ros.ros.messages import hand_mesh, joint_states  # noqa: E402
+from hand_mesh_ros.ros.parameters import NodeParameters, ParameterError  # noqa: E402
+from hand_mesh_ros.ros.typestore import Typestore  # noqa: E402
+from hand_mesh_ros.rotations import axis_angle_from_rotation, rotation_from_axis_angle  # noqa: E402
+from hand_mesh_ros.smoothing import HandSmoother  # noqa: E402
+from hand_mesh_ros.sources.synthetic import SyntheticCamera  # noqa: E402
+from hand_mesh_ros.tracking import Tracker  # noqa: E402
+from hand_mesh_ros.types import Detection, Track  # noqa: E402
+
+MODEL = load_open_hand()
+SIZE = 64
+USE = NetworkUse("m3dhmr", SIZE, takes_landmark_cue=True)
+
+
+def tracks_of(hands):
+    return [Track(hand.track_id, detection_of(hand), hand.side, 0.9, is_new=True) for hand in hands]
+
+
+def detection_of(hand):
+    px = hand.keypoints_px
+    return Detection(hand.side, 0.9, 0.9, px, None, np.concatenate([px.min(0), px.max(0)]))
+
+
+class Knowing:
+    """A "network" that knows the truth of one frame's hands, and what it was given."""
+
+    def __init__(self, camera, hands, *, with_pose=False, scale=1.0):
+        self.camera, self.hands = camera, hands
+        self.with_pose, self.scale = with_pose, scale
+        self.given = []
+
+    def __call__(self, inputs):
+        self.given.append(inputs)
+        answers = [self.answer(hand) for hand in self.hands]
+        return {k: np.stack([a[k] for a in answers]).astype(np.float32) for k in answers[0]}
+
+    def answer(self, hand):
+        view = aim_crop(self.camera.rays(hand.keypoints_px), hand.side, size_px=SIZE)
+        t = hand.T_camera_wrist[:3, 3]
+        answer = {"vertices_m": self.scale * view.from_camera(hand.vertices_m - t)}
+        if self.with_pose:
+            local = rotation_from_axis_angle(hand.pose.reshape(16, 3))
+            local[0] = view.R_camera_view.T @ local[0]
+            answer["rotations"] = mirror_rotation(local) if hand.side is Side.LEFT else local
+            answer["shape"] = hand.shape
+        return answer
+
+
+def scene(seed=1, index=20, hands=2, noise=0):
+    source = SyntheticCamera(seed=seed, hands=hands, noise=noise)
+    shown = source.frame_at(index)
+    return replace(shown.frame, depth_m=source.depth_at(index)), shown.hands
+
+
+def reconstructor(frame, hands, use=USE, **options):
+    knowing = Knowing(frame.camera, hands, **options)
+    made = NetworkReconstructor(knowing, use, MODEL, back_end="a test")
+    return made, knowing
+
+
+def test_both_hands_come_back_on_their_side_of_the_mirror():
+    frame, hands = scene()
+    assert {hand.side for hand in hands} == set(Side)
+    network, knowing = reconstructor(frame, hands)
+    found = network.reconstruct(frame, tracks_of(hands))
+    assert len(knowing.given) == 1  # one batch
+    for hand, result in zip(hands, found, strict=True):
+        t = hand.T_camera_wrist[:3, 3]
+        # The wrist is what the mesh says it is: within a millimetre of the joint.
+        np.testing.assert_allclose(result.vertices_m, hand.vertices_m - t, atol=1.5e-3)
+        np.testing.assert_allclose(result.keypoints_m, hand.keypoints_m - t, atol=3e-3)
+        model = MODEL if hand.side is Side.RIGHT else MODEL.mirrored()
+        joints = model.pose_hand(hand.pose, hand.shape).joints_m
+        np.testing.assert_allclose(result.joints_m, joints, atol=3e-3)
+        turn = result.R_camera_hand @ hand.T_camera_wrist[:3, :3].T
+        assert np.linalg.norm(axis_angle_from_rotation(turn)) < np.radians(4.0)
+        assert result.pose is None
+        assert result.shape is None
+        assert result.size_stddev == USE.size_stddev
+        np.testing.assert_allclose(np.trace(result.rotation_covariance), USE.palm_turn_rad**2)
+
+
+def test_what_the_network_is_given():
+    frame, hands = scene()
+    network, knowing = reconstructor(frame, hands)
+    tracks = tracks_of(hands)
+    missing = tracks[0].detection.keypoints_px.copy()
+    missing[8] = np.nan
+    tracks[0] = replace(tracks[0], detection=replace(tracks[0].detection, keypoints_px=missing))
+    network.reconstruct(frame, tracks)
+    image, cue = knowing.given[0]["image"], knowing.given[0]["landmark_cue"]
+    assert image.dtype == cue.dtype == np.float32
+    assert image.shape == (2, 3, SIZE, SIZE)
+    assert 0.0 <= image.min() < 0.3 < image.max() <= 1.0
+    np.testing.assert_array_equal(cue[0, 8], 0.0)
+    assert (np.delete(cue[0], 8, 0)[:, 2] == 1.0).all()
+    uv = cue[1, :, :2]
+    np.testing.assert_allclose(0.5 * (uv.min(0) + uv.max(0)), 0.5, atol=2e-3)
+    assert np.ptp(uv, axis=0).max() == pytest.approx(1 / USE.box_factor, rel=3e-3)
+    # Skin is redder than it is blue: landmarks of the bone's middle lie on skin in the crop too.
+    x, y = np.floor(uv[[1, 5, 9, 13, 17]] * SIZE).astype(int).T
+    assert np.median(image[1, 0, y, x] - image[1, 2, y, x]) > 0.05
+    assert np.median(image[1, 0] - image[1, 2]) < 0.05
+
+    plain, knowing = reconstructor(frame, hands, use=replace(USE, takes_landmark_cue=False))
+    plain.reconstruct(frame, tracks)
+    assert set(knowing.given[0]) == {"image"}
+
+
+def test_hands_without_landmarks_are_left_out_of_the_batch():
+    frame, hands = scene()
+    network, knowing = reconstructor(frame, hands[1:])
+    tracks = tracks_of(hands)
+    nothing = replace(tracks[0].detection, keypoints_px=np.full((21, 2), np.nan))
+    found = network.reconstruct(frame, [replace(tracks[0], detection=nothing), tracks[1]])
+    assert found[0] is None
+    t = hands[1].T_camera_wrist[:3, 3]
+    np.testing.assert_allclose(found[1].vertices_m, hands[1].vertices_m - t, atol=1.5e-3)
+    assert network.reconstruct(frame, [replace(tracks[0], detection=nothing)]) == [None]
+    assert network.reconstruct(frame, []) == []
+    assert len(knowing.given) == 1
+
+
+def test_a_mesh_that_is_not_finite_is_no_hand():
+    frame, hands = scene(hands=1)
+    network = NetworkReconstructor(
+        lambda inputs: {"vertices_m": np.full((1, 778, 3), np.nan, np.float32)},
+        replace(USE, takes_landmark_cue=False),
+        MODEL,
+        back_end="a test",
+    )
+    assert network.reconstruct(frame, tracks_of(hands)) == [None]
+
+
+def test_known_and_calibrated_lengths_scale_the_mesh():
+    frame, hands = scene()
+    knowing = Knowing(frame.camera, hands, scale=0.7)
+    length = MODEL.hand_length_m(hands[0].shape)
+    network = NetworkReconstructor(
+        knowing, USE, MODEL, back_end="a test", known_hand_length_m=length
+    )
+    for hand, result in zip(hands, network.reconstruct(frame, tracks_of(hands)), strict=True):
+        truth = hand.vertices_m - hand.T_camera_wrist[:3, 3]
+        own = MODEL.hand_length_m(hand.shape)
+        np.testing.assert_allclose(result.vertices_m, truth * length / own, atol=3e-3)
+        assert result.size_stddev < 0.01
+    calibration = HandCalibration(Side.LEFT, MODEL.name, np.zeros(10), 0.15, 0.006, 60, True)
+    network.use_calibrations({Side.LEFT: calibration})
+    for hand, result in zip(hands, network.reconstruct(frame, tracks_of(hands)), strict=True):
+        chain = result.joints_m[[0, 4, 5, 6]]  # wrist and middle finger
+        bones = np.linalg.norm(np.diff(chain, axis=0), axis=1).sum()
+        template = np.linalg.norm(np.diff(MODEL.joint_template_m[[0, 4, 5, 6]], axis=0), axis=1)
+        share = template.sum() / MODEL.hand_length_m(np.zeros(10))
+        wanted = 0.15 if hand.side is Side.LEFT else length
+        assert bones == pytest.approx(wanted * share, rel=0.03)
+        if hand.side is Side.LEFT:
+            assert result.size_stddev == pytest.approx(0.04)
+
+
+def test_a_network_that_gives_rotations_gives_a_pose():
+    frame, hands = scene()
+    network, _ = reconstructor(frame, hands, with_pose=True)
+    for hand, result in zip(hands, network.reconstruct(frame, tracks_of(hands)), strict=True):
+        model = MODEL if hand.side is Side.RIGHT else MODEL.mirrored()
+        posed = model.pose_hand(result.pose, result.shape)
+        truth = hand.vertices_m - hand.T_camera_wrist[:3, 3]
+        np.testing.assert_allclose(posed.vertices_m, truth, atol=1e-4)
+        np.testing.assert_allclose(
+            result.R_camera_hand, rotation_from_axis_angle(result.pose[:3]), atol=1e-5
+        )
+
+
+class Seeing:
+    """A detector that finds the true hands."""
+
+    def __init__(self, hands):
+        self.hands = hands
+
+    def detect(self, image, stamp_ns):
+        return [detection_of(hand) for hand in self.hands]
+
+    def reset(self):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("with_depth", [False, True])
+def test_a_hand_without_pose_goes_through_everything(with_depth):
+    frame, hands = scene()
+    frame = frame if with_depth else replace(frame, depth_m=None)
+    network, _ = reconstructor(frame, hands)
+    pipeline = Pipeline(
+        detector=Seeing(hands),
+        tracker=Tracker(),
+        reconstructor=network,
+        smoother=HandSmoother(MODEL),
+    )
+    for stamp_ns in (0, 33_000_000):
+        result = pipeline.process(replace(frame, stamp_ns=stamp_ns))
+    assert len(result.hands) == 2
+    for hand in result.hands:
+        true = next(h for h in hands if h.side is hand.side)
+        t = true.T_camera_wrist[:3, 3]
+        error = np.linalg.norm(hand.T_camera_wrist[:3, 3] - t)
+        assert error < 0.02 * np.linalg.norm(t)
+        assert hand.pose is None
+        assert hand.root_source is (RootSource.DEPTH if with_depth else RootSource.REPROJECTION)
+        store = Typestore("jazzy")
+        message = hand_mesh(store, hand, 0, "cam")
+        assert len(message.pose) == len(message.shape) == 0
+        assert len(message.vertices) == 3 * 778
+        assert store.encode(message)
+        assert HandMarkers(store, MODEL).encode([hand], 0, "cam")
+        states = joint_states(store, JointAngles(MODEL), [hand], 0, "cam")
+        assert list(states.name) == []
+
+
+def tiny(keypoints="anatomical"):
+    return M3DHMRConfig(
+        stack_widths=(8,),
+        hourglass_width=8,
+        image_size_px=SIZE,
+        mesh_widths=(8, 8, 8, 8, 8),
+        kernels=2,
+        landmark_cue=True,
+        keypoints=keypoints,
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    config = tiny()
+    network = M3DHMR(config, MODEL)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_network(
+        path,
+        "m3dhmr",
+        network,
+        config,
+        MODEL,
+        preprocessing={"box_factor": 1.9},
+        training={"figures": {"size_stddev": 0.08, "pa_mpjpe_mm": 30.0}},
+    )
+    return path, network.eval()
+
+
+def test_a_checkpoint_says_how_it_is_used(checkpoint):
+    path, network = checkpoint
+    made = build_reconstructor(NodeParameters(model="m3dhmr", checkpoint=str(path)))
+    frame, hands = scene()
+    found = made.reconstruct(frame, tracks_of(hands))
+    assert made.name == "m3dhmr"
+    assert found[0].size_stddev == 0.08
+    for hand, result in zip(hands, found, strict=True):
+        rays = frame.camera.rays(hand.keypoints_px)
+        view = aim_crop(rays, hand.side, size_px=SIZE, box_factor=1.9)
+        px = view.from_rays(rays)
+        cue = np.concatenate([(px + 0.5) / SIZE, np.ones((21, 1))], 1).astype(np.float32)
+        image = crop_image(frame.image, frame.camera, view).transpose(2, 0, 1) / 255.0
+        with torch.no_grad():
+            out = network(torch.tensor(image[None]).float(), torch.tensor(cue[None]))
+        expected = view.to_camera(out["vertices_m"][0].numpy())
+        np.testing.assert_allclose(result.vertices_m, expected, atol=1e-5)
+
+
+def test_what_cannot_be_loaded_is_said_in_one_line(checkpoint, tmp_path):
+    path, network = checkpoint
+    with pytest.raises(CheckpointError, match="no checkpoint 'nowhere"):
+        build_reconstructor(NodeParameters(model="m3dhmr", checkpoint="nowhere.safetensors"))
+    with pytest.raises(CheckpointError, match="weights of network 'm3dhmr', expected 'other'"):
+        NetworkReconstructor.load("other", MODEL, checkpoint=str(path))
+    with pytest.raises(ParameterError, match='"lifter", "landmark_fit", "m3dhmr"'):
+        build_reconstructor(NodeParameters(model="nothing"))
+    impossible = tmp_path / "impossible.safetensors"
+    save_network(
+        impossible, "m3dhmr", network, tiny(), MODEL, preprocessing={"box_factor": 0.5}, training={}
+    )
+    with pytest.raises(CheckpointError, match=r"box_factor is 0\.5"):
+        NetworkReconstructor.load("m3dhmr", MODEL, checkpoint=str(impossible))
+
+
+def test_without_torch_the_way_to_install_it_is_named():
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from hand_mesh_ros.assembly import build_reconstructor\n"
+        "from hand_mesh_ros.ros.parameters import NodeParameters\n"
+        "try: build_reconstructor(NodeParameters(model='m3dhmr'))\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == 'model "m3dhmr" needs torch: pip install hand_mesh_ros[torch]\n'
+
+
+def always_open(network):
+    """In place of a trained network: the template, upright, its back to the camera."""
+    turn = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    mesh = ((MODEL.template_m - MODEL.joint_template_m[0]) @ turn.T).astype(np.float32)
+    return lambda inputs: {"vertices_m": np.repeat(mesh[None], len(inputs["image"]), 0)}
+
+
+def test_every_image_network_can_be_evaluated(checkpoint, monkeypatch):
+    path, _ = checkpoint
+    monkeypatch.setattr("hand_mesh_ros.reconstruction.network.run_by_torch", always_open)
+    for name in IMAGE_NETWORKS:
+        model = build_model(f"{name}:{path}", ModelOptions())
+        assert model.name == f"{name}:{path}"
+        assert model.needs_image
+        hands = SyntheticHands(MODEL, 4, 5, landmarks=MeasuredLandmarks())
+        result = evaluate(hands, [model], show_progress=False).results[0]
+        assert len(result.cases) >= 3
+        assert (result.errors.pa_mpvpe_mm < 60.0).all()
+        assert (result.errors.pa_mpvpe_mm > 1.0).all()
+        with pytest.raises(ModelError, match="looks at images"):
+            build_model(f"landmarks:{name}", ModelOptions())
