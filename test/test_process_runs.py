@@ -266,7 +266,6 @@ def reference(tmp_path_factory):
     return paths, files_of(folder / "out")
 
 
-@pytest.mark.xfail(strict=False, reason="the detector's last digits differ between processes")
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_was_stopped_goes_on(tmp_path, reference, sign):
     paths, expected = reference
@@ -291,7 +290,6 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, reference, sign):
     assert len(read_bag(out / "drive_1" / "hands")) > 40
 
 
-@pytest.mark.xfail(strict=False, reason="the detector's last digits differ between processes")
 def test_workers_make_the_same_files_and_one_that_dies_is_replaced(tmp_path, reference):
     paths, expected = reference
     out = tmp_path / "out"

@@ -188,9 +188,8 @@ def test_angles_stay_within_the_limits_and_move_smoothly(seed):
 
 def test_bends_of_one_finger_go_together():
     anatomy = Anatomy.of(load_open_hand())
-    angles = np.concatenate(
-        [[motion(seed).angles_rad(t) for t in np.arange(0, 60, 0.5)] for seed in range(3)]
-    )
+    motions = [motion(seed) for seed in range(3)]
+    angles = np.array([hand.angles_rad(t) for hand in motions for t in np.arange(0, 60, 0.5)])
     for finger in FINGERS[1:]:
         base, tip = (angles[:, anatomy.angle(f"{finger}_{n}_flexion")] for n in ("mcp", "pip"))
         assert np.corrcoef(base, tip)[0, 1] > 0.5
