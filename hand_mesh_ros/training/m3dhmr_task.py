@@ -137,7 +137,7 @@ class M3DHMRTask(ImageTask):
     ),
 )
 class SmallM3DHMRTask(M3DHMRTask):
-    """M3DHMR with fewer channels and a landmark cue: learns on rendered hands in two hours of CPU."""
+    """M3DHMR with fewer channels and a landmark cue: two hours of CPU on rendered hands."""
 
 
 class _Topology(nn.Module):
