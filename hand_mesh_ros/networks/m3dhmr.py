@@ -62,11 +62,14 @@ class M3DHMRConfig:
     roi_length: int = 16
     roi_dilation: int = 3
     landmark_cue: bool = False
-    """Takes a detector's landmarks beside the image."""
+    """Takes a detector's landmarks beside the image; each stack then says how far they are off."""
     cue_stddev: float = 0.03
     """Of their dots, crop units."""
     cue_dropout: float = 0.3
     """Share of training samples that get no cue, so that the network can do without."""
+    landmark_context: bool = False
+    """Pose features also tell where all landmarks are: much of a pose is learned from that alone,
+    long before the image's features are good."""
     keypoints: Literal["anatomical", "detector"] = "anatomical"
     """Which of the hand model's keypoints all 21 are, in the image and in space."""
 
@@ -101,7 +104,7 @@ class M3DHMRConfig:
     def small(cls) -> M3DHMRConfig:
         """Below 16 million parameters; the first stack still takes ImageNet weights."""
         return cls(
-            stack_widths=(64, 32), hourglass_width=64, mesh_widths=(128, 128, 64, 64, 32), kernels=4
+            stack_widths=(64, 32), hourglass_width=48, mesh_widths=(128, 128, 64, 64, 32), kernels=4
         )
 
 
@@ -116,6 +119,9 @@ class M3DHMR(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = StackedEncoder(config)
+        self.context = None
+        if config.landmark_context:
+            self.context = LandmarkContext(config.mesh_widths[0])
         self.lift = nn.Parameter(_lifting_start(config, model))
         self.decoder = MeshDecoder(config, model)
         # Saved with the weights: fitted numbers may differ in their last digits elsewhere.
@@ -145,6 +151,8 @@ class M3DHMR(nn.Module):
             latent, grid, padding_mode="border", align_corners=False
         )  # (B, C, 21, 1)
         pose_features = at_landmarks[..., 0].transpose(1, 2)  # (B, 21, C), eq. 1
+        if self.context is not None:
+            pose_features = pose_features + self.context(uv)
         vertices = UNIT_M * self.decoder(self.lift @ pose_features)  # eq. 2
         vertices = vertices - self.wrist_weights @ vertices
         return {
@@ -236,16 +244,21 @@ class StackedEncoder(nn.Module):
         first, *later = cast("list[Stack]", list(self.stacks))
         trunk = cast(ResNet, first.stages)
         stem = trunk.stem(self.normalize(image))  # (B, C, S/4, S/4)
-        stem = stem + self._cue_features(landmark_cue, stem.shape[2])
-        outputs = [first(stem)]
+        near: Tensor | None = None
+        if landmark_cue is not None:
+            cue_uv, weight = self._cue(landmark_cue)
+            near = weight[..., None] * (cue_uv - 0.5)
+            maps = gaussian_maps(cue_uv, stem.shape[2], self.config.cue_stddev)
+            stem = stem + cast(nn.Module, self.cue)(maps * weight[..., None, None])
+        outputs = [first(stem, near)]
         for fusion, stack in zip(self.fusions, later, strict=True):
             before = outputs[-1]
-            outputs.append(stack(fusion(torch.cat([stem, before.hourglass, before.maps], dim=1))))
+            seen = fusion(torch.cat([stem, before.hourglass, before.maps], dim=1))
+            outputs.append(stack(seen, near))
         return self.latent(outputs[-1].features[-1]), outputs
 
-    def _cue_features(self, landmark_cue: Tensor | None, size: int) -> Tensor | float:
-        if landmark_cue is None:
-            return 0.0
+    def _cue(self, landmark_cue: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 21, 2) crop units and (B, 21) weights, some samples' all 0 while training."""
         if self.cue is None:
             raise ValueError("this network takes no landmark_cue; set landmark_cue in its config")
         if landmark_cue.dim() != 3 or landmark_cue.shape[1:] != (21, 3):
@@ -256,8 +269,7 @@ class StackedEncoder(nn.Module):
         if self.training and self.config.cue_dropout > 0.0:
             kept = torch.rand(len(weight), 1, device=weight.device) >= self.config.cue_dropout
             weight = weight * kept
-        maps = gaussian_maps(uv, size, self.config.cue_stddev) * weight[..., None, None]
-        return self.cue(maps)
+        return uv, weight
 
     def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
         """Start every stack from torchvision's ResNet weights.
@@ -285,8 +297,13 @@ class Stack(nn.Module):
             *(nn.Linear(cells, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 2))
         )
 
-    def forward(self, x: Tensor) -> StackOutput:
-        """Down and up again, from (B, C, S/4, S/4)."""
+    def forward(self, x: Tensor, near: Tensor | None) -> StackOutput:
+        """Down and up again.
+
+        Args:
+            x: (B, C, S/4, S/4)
+            near: (B, 21, 2) where landmarks are about, crop units from the middle; None: unknown.
+        """
         features = self.stages(x)
         up = self.lateral[3](features[3])  # (B, C, S/32, S/32)
         for i in (2, 1, 0):
@@ -294,7 +311,24 @@ class Stack(nn.Module):
             up = self.smooth[i](up + self.lateral[i](features[i]))  # (B, C, S/4, S/4) at last
         maps = self.maps(up)
         cells = nn.functional.avg_pool2d(maps, 2).flatten(2)  # (B, 21, S/8 S/8)
-        return StackOutput(features, up, maps, 0.5 + self.landmark(cells))
+        uv = 0.5 + self.landmark(cells)
+        return StackOutput(features, up, maps, uv if near is None else uv + near)
+
+
+class LandmarkContext(nn.Module):
+    """(B, 21, 2) landmarks in crop units to (B, 21, C) features, each one's of all landmarks."""
+
+    def __init__(self, channels: int, width: int = 384, narrow: int = 16) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(nn.Linear(42, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()),
+            *(nn.Linear(width, 21 * narrow), nn.Unflatten(1, (21, narrow)), nn.ReLU()),
+            nn.Linear(narrow, channels),
+        )
+
+    def forward(self, uv: Tensor) -> Tensor:
+        """Crop units become about a normal distribution's."""
+        return self.layers(4.0 * (uv - 0.5).flatten(1))
 
 
 class MeshDecoder(nn.Module):

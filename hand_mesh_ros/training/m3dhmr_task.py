@@ -121,7 +121,7 @@ class M3DHMRTask(ImageTask):
 @register_task(
     "m3dhmr",
     network="m3dhmr",
-    network_config=replace(M3DHMRConfig.small(), landmark_cue=True),
+    network_config=replace(M3DHMRConfig.small(), landmark_cue=True, landmark_context=True),
     # Among vertices still far from their places, lengths and directions of edges tell little.
     options=M3DHMRTaskOptions(weights=M3DHMRLossWeights(normal=0.05, edge=0.5)),
     trainer=TrainerConfig(
