@@ -35,7 +35,7 @@ _GOOD_GUESS = 1.5
 """Standard deviations; a guess that fits like this needs no linear solution beside it."""
 _LINEAR_ROUNDS = 3
 _MAX_STEPS = 15
-_STEP_TOLERANCE = 0.02
+_STEP_TOLERANCE = 0.1
 """In standard deviations of the root."""
 
 

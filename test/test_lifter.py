@@ -79,7 +79,9 @@ def test_numpy_runs_the_module_that_was_trained():
     with torch.no_grad():
         out = module(torch.from_numpy(features))
     expected = np.concatenate([out[name].numpy() for name in OUTPUTS], axis=1)
-    np.testing.assert_allclose(Lifter(file, HAND)._run(features), expected, atol=1e-5)
+    lifter = Lifter(file, HAND)
+    found = [lifter._run(row) for row in features]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_root_and_centre_are_inverse():

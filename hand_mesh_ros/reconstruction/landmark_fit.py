@@ -2,10 +2,11 @@
 
 Levenberg-Marquardt over the wrist's position, the whole hand's rotation, 21 joint angles and 10
 shape coefficients. Data: the 21 landmarks as rays (so lens and cropping don't matter). With a
-lifter, which is the default, its answer is where every hand starts and, by its deviations, what it
-is held to. Without one (for hand models that it was not trained for): the detector's own depth,
-weakly, usual angles, DIP following PIP, and a track starts from its last frame. Both: joint limits
-and usual shapes. Left hands are fitted as right ones in a mirror.
+lifter, which is the default, its answer is where every hand starts (off it by as much as in the
+track's last frame) and, by its deviations, what it is held to. Without one (for hand models that it
+was not trained for): the detector's own depth, weakly, usual angles, DIP following PIP, and a track
+starts from its last frame. Both: joint limits and usual shapes. Left hands are fitted as right ones
+in a mirror.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class LandmarkFitConfig:
     doubtful_cost: float = 90.0
     """Above this another start is tried; good fits of the detector's landmarks cost 15 to 60."""
     lifted_steps: int = 1
-    """For a hand that starts from what the lifter made of it."""
+    """For a hand that starts from what the lifter made of it; none for one that was off it in the
+    last frame by about as much."""
     unlike_a_hand_cost: float = 450.0
     """Above this the lifter and the landmarks contradict each other. With the detector's errors on
     hands in all views 90% cost below 141, 99% below 293; then the lifter still knows better."""
@@ -64,8 +66,46 @@ NARROWEST = 0.02
 LIFTED_DEPTH_STDDEV = 0.02
 """Of the depth that the lifter sees, as a share of it: on hands and errors that it was not trained
 with the median error is 1.9% (so 2.9%), but it errs as the landmarks do, and knows that they do."""
+MOST_COST_RATIO = 1.5
+"""A frame that costs more than this many times the last one is looked at afresh."""
 USUAL_COST = 40.0
 """Of a fit whose evidence is as good as the configuration says."""
+
+
+@dataclass(frozen=True)
+class _Correction:
+    """From the lifter's hand to the fitted one. From frame to frame it hardly changes."""
+
+    t_share: np.ndarray
+    """(3,) of the depth."""
+    R: np.ndarray
+    angles_rad: np.ndarray
+
+    @classmethod
+    def between(cls, start: HandState, end: HandState) -> _Correction:
+        return cls(
+            (end.t_m - start.t_m) / start.t_m[2],
+            end.R @ start.R.T,
+            end.angles_rad - start.angles_rad,
+        )
+
+    def applied(self, start: HandState) -> HandState:
+        return HandState(
+            start.t_m + start.t_m[2] * self.t_share,
+            self.R @ start.R,
+            start.angles_rad + self.angles_rad,
+            start.shape,
+        )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a track."""
+
+    state: HandState
+    shape: KnownShape
+    correction: _Correction | None
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -82,6 +122,8 @@ class _Fitted:
     """Of that, as a share."""
     keypoint_stddev_m: np.ndarray | None = None
     """(21,) m, likewise."""
+    correction: _Correction | None = None
+    """Likewise."""
 
 
 class LandmarkFit:
@@ -112,7 +154,7 @@ class LandmarkFit:
         self.anatomy = Anatomy.of(model)
         self._mirrored_model = model.mirrored()
         self._cost = HandCost(model, self.anatomy, self.config.weights, known_hand_length_m)
-        self._last: dict[int, tuple[HandState, KnownShape]] = {}
+        self._last: dict[int, _Seen] = {}
         self._calibrations: dict[Side, HandCalibration] = {}
 
     def use_calibrations(self, calibrations: Mapping[Side, HandCalibration]) -> None:
@@ -126,21 +168,24 @@ class LandmarkFit:
 
     def reconstruct(self, frame: Frame, tracks: list[Track]) -> list[Reconstruction | None]:
         """Fit each track's hand; None with fewer than six usable landmarks, or all on a line."""
-        states: dict[int, tuple[HandState, KnownShape]] = {}
+        seen: dict[int, _Seen] = {}
         results: list[Reconstruction | None] = []
         for track in tracks:
-            last, shape = None, self._shape_at_first(track.side)
-            if not track.is_new and track.track_id in self._last:
-                last, known = self._last[track.track_id]
-                shape = known if shape.fixed_stddev is None else shape
+            last = None if track.is_new else self._last.get(track.track_id)
+            shape = self._shape_at_first(track.side)
+            if last is not None and shape.fixed_stddev is None:
+                shape = last.shape
             evidence = self._evidence(frame, track, shape)
-            fitted = None if evidence is None else self._fit(evidence, last)
+            fitted = None if evidence is None else self._fit(evidence, track, last)
             if fitted is None:
                 results.append(None)
                 continue
-            states[track.track_id] = fitted.state, shape.updated(fitted.state.shape)
+            state = fitted.state
+            seen[track.track_id] = _Seen(
+                state, shape.updated(state.shape), fitted.correction, fitted.cost
+            )
             results.append(self._reconstruction(fitted, track.side))
-        self._last = states
+        self._last = seen
         return results
 
     def _shape_at_first(self, side: Side) -> KnownShape:
@@ -157,38 +202,43 @@ class LandmarkFit:
         usable = np.isfinite(rays).all(axis=1)
         if usable.sum() < MIN_LANDMARKS or _on_a_line(rays[usable]):
             return None
-        relative = detection.keypoints_rel_m
-        if relative is not None:
-            # The detector looks along the hand's own line of sight, not the camera's axis.
-            middle = np.append(rays[usable].mean(0), 1.0)
-            relative = (relative - relative.mean(0)) @ rotations_to_directions(middle[None])[0].T
         if track.side is Side.LEFT:
             rays = rays * [-1.0, 1.0]
-            relative = None if relative is None else mirror_points(relative)
         extent = np.ptp(rays[usable], axis=0).max()
-        return Evidence(
-            rays,
-            max(self.config.weights.landmark_stddev * extent, 1e-6),
-            relative,
-            shape,
-            lifted=None if self._lifter is None else self._lifter.lift(rays),
-        )
+        stddev = max(self.config.weights.landmark_stddev * extent, 1e-6)
+        if self._lifter is not None:
+            return Evidence(rays, stddev, None, shape, lifted=self._lifter.lift(rays))
+        return Evidence(rays, stddev, _relative_m(track, rays), shape)
 
-    def _fit(self, evidence: Evidence, last: HandState | None) -> _Fitted | None:
+    def _fit(self, evidence: Evidence, track: Track, last: _Seen | None) -> _Fitted | None:
         """The state of least cost; None where no hand in front of the camera fits."""
         lifted = evidence.lifted
         if lifted is None:
             return self._fit_alone(evidence, last)
-        start = self._lifted_start(lifted, evidence.shape)
-        fitted = self._descend(start, evidence, self.config.lifted_steps)
-        if fitted is not None:
-            fitted = self._with_what_the_lifter_knows(fitted, lifted)
+        fitted = self._fit_lifted(lifted, evidence, last)
         if fitted is None or fitted.cost > self.config.unlike_a_hand_cost:
             # The lifter knows no hand with such landmarks: then at least the image is right.
-            alone = self._fit_alone(replace(evidence, lifted=None), last)
+            relative = _relative_m(track, evidence.rays)
+            alone = self._fit_alone(replace(evidence, lifted=None, relative_m=relative), last)
             if alone is not None and (fitted is None or alone.cost < fitted.cost):
                 return alone
         return fitted
+
+    def _fit_lifted(
+        self, lifted: LiftedHand, evidence: Evidence, last: _Seen | None
+    ) -> _Fitted | None:
+        """The lifted hand, moved towards the landmarks."""
+        start, fitted = self._lifted_start(lifted, evidence.shape), None
+        if last is not None and last.correction is not None:
+            fitted = self._descend(last.correction.applied(start), evidence, 0)
+            if fitted is not None and fitted.cost > MOST_COST_RATIO * last.cost:
+                fitted = None
+        if fitted is None:
+            fitted = self._descend(start, evidence, self.config.lifted_steps)
+        if fitted is None:
+            return None
+        fitted = replace(fitted, correction=_Correction.between(start, fitted.state))
+        return self._with_what_the_lifter_knows(fitted, lifted)
 
     def _with_what_the_lifter_knows(self, fitted: _Fitted, lifted: LiftedHand) -> _Fitted:
         """Its deviations, and the place of its hand if that were as large as the fitted one."""
@@ -202,9 +252,11 @@ class LandmarkFit:
             keypoint_stddev_m=lifted.keypoint_stddev_m,
         )
 
-    def _fit_alone(self, evidence: Evidence, last: HandState | None) -> _Fitted | None:
+    def _fit_alone(self, evidence: Evidence, last: _Seen | None) -> _Fitted | None:
         """Without a lifter: from the last frame, and from wherever the hand may be."""
-        best = None if last is None else self._descend(last, evidence, self.config.warm_steps)
+        best = None
+        if last is not None:
+            best = self._descend(last.state, evidence, self.config.warm_steps)
         starts = self._starts(evidence)
         # A start in the wrong valley stays there, frame after frame: look for a better one.
         while best is None or best.cost > self.config.doubtful_cost:
@@ -310,6 +362,18 @@ def _damped_step(normal: np.ndarray, gradient: np.ndarray, damping: float) -> np
     damped = normal.copy()
     np.einsum("ii->i", damped)[:] *= 1.0 + damping
     return -np.linalg.solve(damped, gradient)
+
+
+def _relative_m(track: Track, rays: np.ndarray) -> np.ndarray | None:
+    """(21, 3) m about their mean, the detector's own 3D as a right hand, camera axes."""
+    relative = track.detection.keypoints_rel_m
+    if relative is None:
+        return None
+    if track.side is Side.LEFT:
+        relative = mirror_points(relative)
+    # The detector looks along the hand's own line of sight, not the camera's axis.
+    middle = np.append(rays[np.isfinite(rays).all(axis=1)].mean(0), 1.0)
+    return (relative - relative.mean(0)) @ rotations_to_directions(middle[None])[0].T
 
 
 def _on_a_line(rays: np.ndarray) -> bool:

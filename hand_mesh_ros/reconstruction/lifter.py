@@ -152,11 +152,11 @@ class Lifter:
         if confidence is None:
             confidence = np.full(21, DETECTOR_CONFIDENCE)
         views = view_landmarks(rays[None], confidence[None] > 0.0)
-        out = self._run(lifter_features(views, confidence[None]))[0].astype(np.float64)
+        out = self._run(lifter_features(views, confidence[None])[0]).astype(np.float64)
         angles, six, shape, root, log_stddev = (out[part] for part in _PARTS)
         angles = self._anatomy.mean_rad + self._anatomy.std_rad * angles
         R_view_hand, R_camera_view = rotation_from_6d(six), views.R_camera_view[0]
-        in_view = self._kinematics.pose(angles, R_view_hand, shape).keypoints_m
+        in_view = self._kinematics.keypoints_m(angles, R_view_hand, shape)
         middle = in_view.sum(0) / 21.0
         centre = centre_of(root[None], (in_view - middle)[None], views)[0]
         low, high = LOG_STDDEV_RANGE
@@ -172,12 +172,21 @@ class Lifter:
         )
 
     def _run(self, features: np.ndarray) -> np.ndarray:
-        """(N, 82) outputs; the same as the module in `networks/lifter.py`."""
+        """(82,) outputs for (F,) features; the same as the module in `networks/lifter.py`."""
         (weight, bias), *blocks, (last_weight, last_bias) = self._layers
         x = features @ weight + bias
         for (inner, inner_bias), (outer, outer_bias) in zip(blocks[::2], blocks[1::2], strict=True):
-            x = x + np.maximum(np.maximum(x, 0.0) @ inner + inner_bias, 0.0) @ outer + outer_bias
-        return np.maximum(x, 0.0) @ last_weight + last_bias
+            x = x + _after_relu(_after_relu(x, inner) + inner_bias, outer) + outer_bias
+        return _after_relu(x, last_weight) + last_bias
+
+
+def _after_relu(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """max(x, 0) @ weight, reading only the rows that count: a third of them, or a tenth.
+
+    Between two frames the detector has emptied the cache, so that reading takes the time.
+    """
+    active = np.flatnonzero(x > 0.0)
+    return x[active] @ weight[active]
 
 
 _ENDS = list(accumulate(OUTPUTS.values()))

@@ -80,7 +80,9 @@ class NetworkUse:
 class NetworkReconstructor:
     """A `Reconstructor` around any network that gives `vertices_m` (B, V, 3), wrist at the origin.
 
-    Where it gives `rotations` (B, 16, 3, 3) and `shape` (B, 10) as well, hands have a pose.
+    Where it gives `rotations` (B, 16, 3, 3) and `shape` (B, 10) as well, hands have a pose; of
+    `vertex_stddev_m` (B, V), `keypoint_stddev_m` (B, 21), both about the hand's centre, and
+    `vertex_colors` (B, V, 3) RGB in [0, 1], they have those that are given and finite.
     """
 
     def __init__(
@@ -200,6 +202,9 @@ class NetworkReconstructor:
             shape=shape,
             rotation_covariance=self._use.palm_turn_rad**2 / 3.0 * np.eye(3),
             size_stddev=size_stddev,
+            keypoint_stddev_m=_scaled(found.get("keypoint_stddev_m"), ratio),
+            vertex_stddev_m=_scaled(found.get("vertex_stddev_m"), ratio),
+            vertex_colors=_colors(found.get("vertex_colors")),
         )
 
     def _size(self, anatomical: np.ndarray, side: Side) -> tuple[float, float]:
@@ -242,6 +247,20 @@ def run_by_torch(network: nn.Module) -> Run:
         return {name: y.float().numpy() for name, y in outputs.items()}
 
     return run
+
+
+def _scaled(stddev_m: np.ndarray | None, ratio: float) -> np.ndarray | None:
+    """Deviations of a mesh that is scaled; None where there are none to be published."""
+    if stddev_m is None or not (np.isfinite(stddev_m).all() and (stddev_m > 0.0).all()):
+        return None
+    return ratio * stddev_m
+
+
+def _colors(colors: np.ndarray | None) -> np.ndarray | None:
+    """(V, 3) uint8 of (V, 3) in [0, 1]; None where there are none to be published."""
+    if colors is None or not np.isfinite(colors).all():
+        return None
+    return np.rint(255.0 * np.clip(colors, 0.0, 1.0)).astype(np.uint8)
 
 
 def _images(crops: list[np.ndarray]) -> np.ndarray:
