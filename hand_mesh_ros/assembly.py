@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
+from hand_mesh_ros.backends.base import BackEndError, EngineOptions, Precision
 from hand_mesh_ros.detection.mediapipe_hands import MediaPipeHands
 from hand_mesh_ros.hand_calibration import load_calibrations
 from hand_mesh_ros.hand_models.hand_model import HandModel
@@ -17,19 +21,30 @@ from hand_mesh_ros.ros.parameters import NodeParameters, ParameterError
 from hand_mesh_ros.smoothing import HandSmoother
 from hand_mesh_ros.tracking import Tracker
 
-IMAGE_NETWORKS = ("m3dhmr",)
+IMAGE_NETWORKS = ("m3dhmr", "handmim")
 """Models that look at pixels; they need torch and weights."""
 
 
-def build_pipeline(parameters: NodeParameters) -> Pipeline:
-    """The pipeline that the parameters describe.
+Log = Callable[[str], None]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def build_pipeline(parameters: NodeParameters, *, log: Log = _say) -> Pipeline:
+    """The pipeline that the parameters describe; an engine that has to be built takes minutes.
+
+    Args:
+        parameters: the node's.
+        log: gets a line about each engine that is built, refused or taken.
 
     Raises:
-        ParameterError: a model that does not exist.
+        ParameterError: a model or back-end that does not exist or cannot run here.
         OSError, ValueError, ImportError: weights, a file or a library that it needs are missing or
             unfit.
     """
-    reconstructor = build_reconstructor(parameters)
+    reconstructor = build_reconstructor(parameters, log=log)
     path = Path(parameters.hand_calibration_file)
     if parameters.hand_calibration_file and path.exists():  # else calibrate_hand will make it
         calibrations = load_calibrations(path, reconstructor.hand_model)
@@ -47,7 +62,7 @@ def build_pipeline(parameters: NodeParameters) -> Pipeline:
     )
 
 
-def build_reconstructor(parameters: NodeParameters) -> Reconstructor:
+def build_reconstructor(parameters: NodeParameters, *, log: Log = _say) -> Reconstructor:
     """What makes meshes of detections; raises as `build_pipeline` does."""
     model, known_hand_length_m = _hand_model(parameters), parameters.known_hand_length_m or None
     if parameters.model == "landmark_fit":
@@ -56,7 +71,7 @@ def build_reconstructor(parameters: NodeParameters) -> Reconstructor:
         lifter = Lifter.load(parameters.checkpoint or "lifter", model)
         return LandmarkFit(model, lifter=lifter, known_hand_length_m=known_hand_length_m)
     if parameters.model in IMAGE_NETWORKS:
-        return _image_network(parameters, model, known_hand_length_m)
+        return _image_network(parameters, model, known_hand_length_m, log)
     known = ", ".join(f'"{name}"' for name in ("lifter", "landmark_fit", *IMAGE_NETWORKS))
     raise ParameterError(f'parameter model: got "{parameters.model}", expected one of {known}')
 
@@ -71,7 +86,7 @@ def build_smoother(parameters: NodeParameters, model: HandModel) -> HandSmoother
 
 
 def _image_network(
-    parameters: NodeParameters, model: HandModel, known_hand_length_m: float | None
+    parameters: NodeParameters, model: HandModel, known_hand_length_m: float | None, log: Log
 ) -> Reconstructor:
     try:
         from hand_mesh_ros.reconstruction.network import NetworkReconstructor
@@ -81,12 +96,24 @@ def _image_network(
         raise ImportError(
             f'model "{parameters.model}" needs torch: pip install hand_mesh_ros[torch]'
         ) from error
-    return NetworkReconstructor.load(
-        parameters.model,
-        model,
-        checkpoint=parameters.checkpoint,
-        known_hand_length_m=known_hand_length_m,
+    options = EngineOptions(
+        backend=parameters.backend,
+        precision=cast(Precision, parameters.precision),
+        device=parameters.device,
+        max_batch=parameters.max_hands,
+        cache_dir=parameters.engine_cache_dir or None,
     )
+    try:
+        return NetworkReconstructor.load(
+            parameters.model,
+            model,
+            checkpoint=parameters.checkpoint,
+            known_hand_length_m=known_hand_length_m,
+            engine=options,
+            log=log,
+        )
+    except BackEndError as error:
+        raise ParameterError(f'parameter backend: got "{parameters.backend}": {error}') from error
 
 
 def _hand_model(parameters: NodeParameters) -> HandModel:

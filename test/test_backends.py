@@ -12,7 +12,7 @@ import torch
 from small_network import small_network, small_request
 
 from hand_mesh_ros.backends import tensorrt_backend, torch_backend
-from hand_mesh_ros.backends.base import BackEndError, EngineSpec, TensorSpec
+from hand_mesh_ros.backends.base import BackEndError, EngineOptions, EngineSpec, TensorSpec
 from hand_mesh_ros.backends.choose import choose_backend, judged_parity, stored_reference
 from hand_mesh_ros.backends.kinds import FASTEST_FIRST, KINDS, BackEndKind
 from hand_mesh_ros.backends.onnx_backend import OnnxBackEnd, cuda_providers, tensorrt_providers
@@ -307,11 +307,7 @@ def test_a_network_is_opened_in_one_call(folder):
     said = []
     chosen = open_backend(
         *("small", small_network(), small_request(folder).source.config),
-        backend="torch",
-        max_batch=2,
-        device="cpu",
-        cache_dir=folder,
-        threads=1,
+        EngineOptions("torch", max_batch=2, device="cpu", cache_dir=folder, threads=1),
         log=said.append,
     )
     inputs = example_inputs(small_network(), 2)

@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 import torch
 from small_network import SmallConfig, small_network, small_request
 
+from hand_mesh_ros.backends.base import EngineOptions
 from hand_mesh_ros.backends.engine_cache import EngineCache, EngineCodec, EngineKey
 from hand_mesh_ros.backends.open import open_backend
 from hand_mesh_ros.backends.progress import told_progress
@@ -218,11 +219,7 @@ def opened(folder, barrier, said):
     barrier.wait(240.0)
     chosen = open_backend(
         *("small", network, SmallConfig()),
-        backend="onnx",
-        max_batch=4,
-        device="cpu",
-        cache_dir=folder,
-        threads=1,
+        EngineOptions("onnx", max_batch=4, device="cpu", cache_dir=folder, threads=1),
         log=lines.append,
     )
     out = chosen.backend.run({k: v.numpy() for k, v in example_inputs(network, 2).items()})

@@ -1,15 +1,18 @@
 """Image networks in the pipeline: what they are fed, and what becomes of what they answer."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 
-from hand_mesh_ros.assembly import IMAGE_NETWORKS, build_reconstructor  # noqa: E402
+from hand_mesh_ros.assembly import IMAGE_NETWORKS, build_pipeline, build_reconstructor  # noqa: E402
+from hand_mesh_ros.backends.onnx_backend import OnnxBackEnd  # noqa: E402
 from hand_mesh_ros.conventions import RootSource, Side, mirror_rotation  # noqa: E402
 from hand_mesh_ros.cropping import aim_crop, crop_image  # noqa: E402
 from hand_mesh_ros.evaluation.landmarks import MeasuredLandmarks  # noqa: E402
@@ -21,7 +24,9 @@ from hand_mesh_ros.hand_models.open_hand import load_open_hand  # noqa: E402
 from hand_mesh_ros.joint_angles import JointAngles  # noqa: E402
 from hand_mesh_ros.networks.checkpoint import save_network  # noqa: E402
 from hand_mesh_ros.networks.checkpoint_file import CheckpointError  # noqa: E402
+from hand_mesh_ros.networks.handmim import HandMIMConfig  # noqa: E402
 from hand_mesh_ros.networks.m3dhmr import M3DHMR, M3DHMRConfig  # noqa: E402
+from hand_mesh_ros.networks.registry import build_network  # noqa: E402
 from hand_mesh_ros.pipeline import Pipeline  # noqa: E402
 from hand_mesh_ros.reconstruction.network import NetworkReconstructor, NetworkUse  # noqa: E402
 from hand_mesh_ros.ros.markers import HandMarkers  # noqa: E402
@@ -256,6 +261,14 @@ def tiny(keypoints="anatomical"):
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def engine_cache(tmp_path_factory):
+    """Engines of these tests do not go to the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HAND_MESH_CACHE", str(tmp_path_factory.mktemp("engines")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
@@ -293,6 +306,58 @@ def test_a_checkpoint_says_how_it_is_used(checkpoint):
         np.testing.assert_allclose(result.vertices_m, expected, atol=1e-5)
 
 
+def test_the_node_says_what_runs_its_network(checkpoint):
+    path, _ = checkpoint
+    parameters = NodeParameters(
+        model="m3dhmr", checkpoint=str(path), backend="torch", device="cpu", precision="bf16"
+    )
+    said = []
+    pipeline = build_pipeline(parameters, log=said.append)
+    try:
+        assert pipeline.back_end.startswith("torch (CPU) ")
+        assert said[-1] == f"back-end of m3dhmr: {pipeline.back_end}"
+    finally:
+        pipeline.close()
+
+
+def test_a_wrong_engine_is_refused_in_the_node_too(checkpoint, monkeypatch):
+    """Its fall-back computes what eager torch does; log and diagnostics name both."""
+    path, _ = checkpoint
+    run = OnnxBackEnd.run
+    monkeypatch.setattr(
+        OnnxBackEnd, "run", lambda self, x: {k: v + 0.005 for k, v in run(self, x).items()}
+    )
+    said = []
+    parameters = NodeParameters(model="m3dhmr", checkpoint=str(path), backend="onnx", device="cpu")
+    made = build_reconstructor(parameters, log=said.append)
+    refusal = "onnx fp32: refused, "
+    assert made.back_end.startswith("torch (CPU) fp32: ")
+    assert refusal in made.back_end
+    assert any(line.startswith("back-end onnx fp32 is not used: refused, ") for line in said)
+    frame, hands = scene()
+    right = build_reconstructor(replace(parameters, backend="torch"), log=said.append)
+    for found, expected in zip(
+        *(r.reconstruct(frame, tracks_of(hands)) for r in (made, right)), strict=True
+    ):
+        np.testing.assert_array_equal(found.vertices_m, expected.vertices_m)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"backend": "tpu"}, "parameter backend: got \"tpu\": back-end 'tpu' is unknown, expected"),
+        ({"device": "cuda:7"}, "device is 'cuda:7', this torch sees 0 NVIDIA GPUs"),
+        ({"device": "meta"}, "device is 'meta', expected auto, cpu"),
+    ],
+)
+def test_a_backend_that_cannot_be_is_refused(checkpoint, options, says):
+    if "cuda" in says and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    path, _ = checkpoint
+    with pytest.raises(ParameterError, match=re.escape(says)):
+        build_reconstructor(NodeParameters(model="m3dhmr", checkpoint=str(path), **options))
+
+
 def test_what_cannot_be_loaded_is_said_in_one_line(checkpoint, tmp_path):
     path, network = checkpoint
     with pytest.raises(CheckpointError, match="no checkpoint 'nowhere"):
@@ -321,24 +386,45 @@ def test_without_torch_the_way_to_install_it_is_named():
     assert done.stdout == 'model "m3dhmr" needs torch: pip install hand_mesh_ros[torch]\n'
 
 
-def always_open(network):
-    """In place of a trained network: the template, upright, its back to the camera."""
+def always_open(*given, **options):
+    """In place of a trained network's engine: the template, upright, its back to the camera."""
     turn = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     mesh = ((MODEL.template_m - MODEL.joint_template_m[0]) @ turn.T).astype(np.float32)
-    return lambda inputs: {"vertices_m": np.repeat(mesh[None], len(inputs["image"]), 0)}
+
+    def run(inputs):
+        return {"vertices_m": np.repeat(mesh[None], len(inputs["image"]), 0)}
+
+    return SimpleNamespace(backend=SimpleNamespace(run=run), state="a test")
 
 
-def test_every_image_network_can_be_evaluated(checkpoint, monkeypatch):
-    path, _ = checkpoint
-    monkeypatch.setattr("hand_mesh_ros.reconstruction.network.run_by_torch", always_open)
-    for name in IMAGE_NETWORKS:
-        model = build_model(f"{name}:{path}", ModelOptions())
-        assert model.name == f"{name}:{path}"
-        assert model.needs_image
-        hands = SyntheticHands(MODEL, 4, 5, landmarks=MeasuredLandmarks())
-        result = evaluate(hands, [model], show_progress=False).results[0]
-        assert len(result.cases) >= 3
-        assert (result.errors.pa_mpvpe_mm < 60.0).all()
-        assert (result.errors.pa_mpvpe_mm > 1.0).all()
-        with pytest.raises(ModelError, match="looks at images"):
-            build_model(f"landmarks:{name}", ModelOptions())
+TINY = {
+    "m3dhmr": tiny(),
+    "handmim": HandMIMConfig(
+        backbone="tiny", image_size_px=SIZE, pyramid_width=16, grid_points=5, hidden=32
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IMAGE_NETWORKS)
+def test_every_image_network_answers_in_the_node_and_can_be_evaluated(name, tmp_path, monkeypatch):
+    path = tmp_path / "tiny.safetensors"
+    torch.manual_seed(0)
+    network = build_network(name, TINY[name], MODEL)
+    save_network(path, name, network, TINY[name], MODEL, preprocessing={}, training={})
+    frame, hands = scene()
+    options = {"backend": "torch", "device": "cpu", "max_hands": 2}
+    made = build_reconstructor(NodeParameters(model=name, checkpoint=str(path), **options))
+    found = made.reconstruct(frame, tracks_of(hands))
+    assert [result.vertices_m.shape for result in found] == 2 * [(778, 3)]
+
+    monkeypatch.setattr("hand_mesh_ros.reconstruction.network.open_backend", always_open)
+    model = build_model(f"{name}:{path}", ModelOptions())
+    assert model.name == f"{name}:{path}"
+    assert model.needs_image
+    hands = SyntheticHands(MODEL, 4, 5, landmarks=MeasuredLandmarks())
+    result = evaluate(hands, [model], show_progress=False).results[0]
+    assert len(result.cases) >= 3
+    assert (result.errors.pa_mpvpe_mm < 60.0).all()
+    assert (result.errors.pa_mpvpe_mm > 1.0).all()
+    with pytest.raises(ModelError, match="looks at images"):
+        build_model(f"landmarks:{name}", ModelOptions())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:  # ONNX Runtime alone needs no torch
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+AUTO = "auto"
 USUAL_BATCH = 2
 """Both hands of one person; engines for several batch sizes are made best for this one."""
 
@@ -113,6 +115,24 @@ class EngineSpec:
                 f"batch is {batch}, this engine takes {self.min_batch} to {self.max_batch}"
             )
         return batch
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How a network is to be run."""
+
+    backend: str = AUTO
+    """"auto", or a name in `backends.kinds.KINDS`."""
+    precision: Precision = "fp32"
+    """To compute in; fp32 is used where another one fails."""
+    max_batch: int = 1
+    """Hands at a time."""
+    device: str = "auto"
+    """"cpu", "cuda", "cuda:1" or "auto"."""
+    cache_dir: Path | str | None = None
+    """For engines; None: $HAND_MESH_CACHE, or else ~/.cache/hand_mesh_ros."""
+    threads: int | None = None
+    """On a CPU; None: all that this process may use, up to 8."""
 
 
 class BackEnd(Protocol):

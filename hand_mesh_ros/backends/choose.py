@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hand_mesh_ros.backends.base import (
+    AUTO,
     BackEnd,
     BackEndError,
     EngineSpec,
@@ -18,7 +19,6 @@ from hand_mesh_ros.backends.parity import UNJUDGED, Parity, ParityReference, che
 from hand_mesh_ros.backends.parity_inputs import parity_reference
 from hand_mesh_ros.backends.progress import Log
 
-AUTO = "auto"
 _LAST_RESORT = "torch"
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from hand_mesh_ros.backends.base import BackEndError, Precision
-from hand_mesh_ros.backends.choose import AUTO, ChosenBackEnd, choose_backend
+from hand_mesh_ros.backends.base import AUTO, BackEndError, EngineOptions
+from hand_mesh_ros.backends.choose import ChosenBackEnd, choose_backend
 from hand_mesh_ros.backends.engine_cache import EngineCache
 from hand_mesh_ros.backends.kinds import EngineRequest, EngineSource
 from hand_mesh_ros.backends.progress import Log
@@ -17,17 +16,7 @@ from hand_mesh_ros.backends.typed_network import network_spec
 
 
 def open_backend(
-    name: str,
-    network: nn.Module,
-    config: Any,
-    *,
-    backend: str = AUTO,
-    precision: Precision = "fp32",
-    max_batch: int = 1,
-    device: str = "auto",
-    cache_dir: Path | str | None = None,
-    threads: int | None = None,
-    log: Log = print,
+    name: str, network: nn.Module, config: Any, options: EngineOptions, *, log: Log = print
 ) -> ChosenBackEnd:
     """The engine of a network, ready for batches of 1 to `max_batch`.
 
@@ -35,12 +24,7 @@ def open_backend(
         name: of the network, in the registry.
         network: on the CPU; left as it is.
         config: the network's config dataclass.
-        backend: "auto" or a name in `backends.kinds.KINDS`.
-        precision: to compute in; fp32 is used where another one fails.
-        max_batch: hands at a time.
-        device: "cpu", "cuda", "cuda:1" or "auto".
-        cache_dir: for engines; None: $HAND_MESH_CACHE, or else ~/.cache/hand_mesh_ros.
-        threads: on a CPU; None: all that this process may use, up to 8.
+        options: how to run it.
         log: gets a line about each build, refusal and choice.
 
     Raises:
@@ -49,12 +33,12 @@ def open_backend(
     network = network.eval()
     request = EngineRequest(
         source=EngineSource(name, network, config),
-        spec=network_spec(network, precision=precision, max_batch=max_batch),
-        device=torch_device(device),
-        cache=EngineCache(cache_dir, log=log),
-        threads=threads,
+        spec=network_spec(network, precision=options.precision, max_batch=options.max_batch),
+        device=torch_device(options.device),
+        cache=EngineCache(options.cache_dir, log=log),
+        threads=options.threads,
     )
-    return choose_backend(backend, request, log=log)
+    return choose_backend(options.backend, request, log=log)
 
 
 def torch_device(name: str) -> torch.device:

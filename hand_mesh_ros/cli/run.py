@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         try:
             parameters = NodeParameters.from_overrides(graph.parameter_overrides())
-            pipeline = build_pipeline(parameters)
+            pipeline = build_pipeline(parameters, log=graph.log.info)
         except (ValueError, OSError, ImportError) as error:
             raise UsageError(str(error)) from error
         node = HandMeshNode(graph, parameters, pipeline)

@@ -38,11 +38,17 @@ def build_on_landmarks(argument: str, options: ModelOptions) -> PipelineModel:
 
 
 def build_m3dhmr(argument: str, options: ModelOptions) -> PipelineModel:
-    """`m3dhmr[:CHECKPOINT]`: the crop around the sample's own landmarks; no hand is missed."""
+    """`m3dhmr[:CHECKPOINT]`, see `_build_on_crops`."""
     return _build_on_crops("m3dhmr", argument, options)
 
 
+def build_handmim(argument: str, options: ModelOptions) -> PipelineModel:
+    """`handmim[:CHECKPOINT]`, see `_build_on_crops`."""
+    return _build_on_crops("handmim", argument, options)
+
+
 def _build_on_crops(network: str, checkpoint: str, options: ModelOptions) -> PipelineModel:
+    """An image network on the crop around the sample's own landmarks; no hand is missed."""
     parameters = _parameters(f"{network}:{checkpoint}", options)
     name = f"{network}:{checkpoint}" if checkpoint else network
     return PipelineModel(name, parameters, options, ObservedLandmarks(), needs_image=True)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
+from hand_mesh_ros.backends.base import EngineOptions
+from hand_mesh_ros.backends.open import open_backend
+from hand_mesh_ros.backends.progress import Log
 from hand_mesh_ros.conventions import (
     FINGERS,
     Side,
@@ -30,7 +31,7 @@ from hand_mesh_ros.networks.checkpoint import LoadedNetwork, load_network
 from hand_mesh_ros.networks.checkpoint_file import CheckpointError
 from hand_mesh_ros.types import Frame, Reconstruction, Track
 
-Run = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 """A back-end: named inputs to named outputs, float32, batch first."""
 
 _MIDDLE_CHAIN = [0, *(4 * FINGERS.index("middle") + k for k in (1, 2, 3, 4))]
@@ -122,22 +123,35 @@ class NetworkReconstructor:
         *,
         checkpoint: str = "",
         known_hand_length_m: float | None = None,
+        engine: EngineOptions | None = None,
+        log: Log = print,
     ) -> NetworkReconstructor:
-        """Load a network's weights: those in the package, or a file.
+        """Load a network's weights, those in the package or a file, and build or load its engine.
+
+        Args:
+            name: of the network.
+            model: the right hand.
+            checkpoint: path of weights; empty: those in the package.
+            known_hand_length_m: scales every mesh to that length.
+            engine: how to run it; None: as is fastest here, one hand at a time.
+            log: gets a line about each engine that is built, refused or taken.
 
         Raises:
             CheckpointError: no such weights, of another network, or for another hand model.
+            BackEndError: nothing can run it as asked.
         """
         loaded = load_network(checkpoint or name, model)
         if loaded.file.network != name:
             raise CheckpointError(
                 f"{checkpoint}: weights of network {loaded.file.network!r}, expected {name!r}"
             )
+        engine = engine or EngineOptions()
+        chosen = open_backend(name, loaded.network, loaded.config, engine, log=log)
         return cls(
-            run_by_torch(loaded.network),
+            chosen.backend.run,
             NetworkUse.of(loaded),
             model,
-            back_end="torch on the CPU, needs no engine",
+            back_end=chosen.state,
             known_hand_length_m=known_hand_length_m,
         )
 
@@ -238,29 +252,18 @@ _KNOWN_SIZE_STDDEV = 0.005
 """Of a length that the user measured."""
 
 
-def run_by_torch(network: nn.Module) -> Run:
-    """Eager PyTorch on the CPU, as a back-end."""
-
-    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
-            outputs = network(**{name: torch.from_numpy(x) for name, x in inputs.items()})
-        return {name: y.float().numpy() for name, y in outputs.items()}
-
-    return run
-
-
 def _scaled(stddev_m: np.ndarray | None, ratio: float) -> np.ndarray | None:
-    """Deviations of a mesh that is scaled; None where there are none to be published."""
-    if stddev_m is None or not (np.isfinite(stddev_m).all() and (stddev_m > 0.0).all()):
+    """Deviations of a mesh that is scaled; None where they are not given or not finite."""
+    if stddev_m is None or not np.isfinite(stddev_m).all():
         return None
     return ratio * stddev_m
 
 
-def _colors(colors: np.ndarray | None) -> np.ndarray | None:
-    """(V, 3) uint8 of (V, 3) in [0, 1]; None where there are none to be published."""
-    if colors is None or not np.isfinite(colors).all():
+def _colors(vertex_colors: np.ndarray | None) -> np.ndarray | None:
+    """(V, 3) uint8 RGB; None where they are not given or not finite."""
+    if vertex_colors is None or not np.isfinite(vertex_colors).all():
         return None
-    return np.rint(255.0 * np.clip(colors, 0.0, 1.0)).astype(np.uint8)
+    return np.round(255.0 * np.clip(vertex_colors, 0.0, 1.0)).astype(np.uint8)
 
 
 def _images(crops: list[np.ndarray]) -> np.ndarray:

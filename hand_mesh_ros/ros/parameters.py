@@ -100,10 +100,26 @@ class NodeParameters:
     model: str = _parameter(
         "lifter",
         "reconstruction that turns detections into meshes: lifter; landmark_fit, which is less "
-        "accurate and needs no weights; or an image network, m3dhmr",
+        "accurate and needs no weights; or an image network: m3dhmr, handmim",
     )
     checkpoint: str = _parameter(
         "", "path of the model's weights (.safetensors); empty: those in the package"
+    )
+    backend: str = _parameter(
+        "auto",
+        "what runs an image network: auto takes the fastest that computes the right thing; torch, "
+        "torch-compile, torch-graphs, onnx, onnx-tensorrt or tensorrt",
+    )
+    precision: str = _parameter(
+        "fp32",
+        "that an image network is computed in; fp32 where another one is too inexact",
+        choices=("fp32", "fp16", "bf16"),
+    )
+    device: str = _parameter(
+        "auto", "that image networks run on: cpu, cuda, cuda:1; auto: the GPU where there is one"
+    )
+    engine_cache_dir: str = _parameter(
+        "", "folder for built engines; empty: $HAND_MESH_CACHE, or ~/.cache/hand_mesh_ros"
     )
     hand_model: str = _parameter(
         "open_hand", "hand that the meshes are made of", choices=("open_hand", "mano")

@@ -26,7 +26,7 @@ class ManagedHandMesh:
 
     Args:
         arguments: command line without the program's name.
-        build: makes the pipeline at configure; may take minutes.
+        build: makes the pipeline at configure, which may take minutes; None: `build_pipeline`.
         domain_id: ROS domain; ROS_DOMAIN_ID, or 0, if None.
 
     Raises:
@@ -37,16 +37,16 @@ class ManagedHandMesh:
         self,
         arguments: Sequence[str] = (),
         *,
-        build: Callable[[NodeParameters], Pipeline] = build_pipeline,
+        build: Callable[[NodeParameters], Pipeline] | None = None,
         domain_id: int | None = None,
     ) -> None:
-        self._build = build
         self.node: HandMeshNode | None = None
         """From configure to cleanup."""
         node_class = partial(_TransitionNode, self)
         self.graph = RclpyGraph(
             "hand_mesh", arguments=arguments, domain_id=domain_id, node_class=node_class
         )
+        self._build = build or partial(build_pipeline, log=self.graph.log.info)
         try:
             self.parameters = NodeParameters.from_overrides(self.graph.parameter_overrides())
             declare_parameters(self.graph.node, self.parameters)
