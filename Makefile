@@ -7,7 +7,7 @@ SOURCES := pyproject.toml setup.py constraints.txt
 # A sourced ROS would put its own Python packages before those of .venv.
 unexport PYTHONPATH
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.base
 	$(BIN)/hand-mesh demo $(ARGS)
@@ -17,6 +17,9 @@ test: $(VENV)/.dev
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
@@ -30,9 +33,13 @@ $(BIN)/python:
 	  "(install one, or name it: make PYTHON=/path/to/python3.11)" >&2; exit 1
 
 $(VENV)/.base: $(BIN)/python $(SOURCES)
-	$(PIP) install --constraint constraints.txt --editable .
+	$(PIP) install --constraint constraints.txt --editable .[viewer]
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(PIP) install --constraint constraints.txt --editable .[dev,train,onnx]
+	$(PIP) install --constraint constraints.txt --editable .[dev,train,onnx,viewer]
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(PIP) install --constraint constraints.txt --editable .[docs]
 	touch $@

@@ -93,6 +93,52 @@ def test_half_precision_refuses_what_is_too_large_for_it(tmp_path):
     assert not path.exists()
 
 
+def in_parts(path, **changes):
+    rng = np.random.default_rng(0)
+    tensors = {f"w{i}": rng.standard_normal((10 + i, 50)).astype(np.float32) for i in range(8)}
+    tensors["index"] = np.arange(300, dtype=np.int64)
+    file = sample(tensors=tensors, **changes)
+    write_checkpoint_file(path, file, half=True, most_bytes=4000)
+    return tensors
+
+
+def test_a_large_checkpoint_lies_in_several_files(tmp_path):
+    path = tmp_path / "large.safetensors"
+    tensors = in_parts(path)
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["large.part2.safetensors", "large.part3.safetensors", "large.safetensors"]
+    assert all(file.stat().st_size < 4000 + 2000 for file in tmp_path.iterdir())
+    back = read_checkpoint_file(path)
+    assert back.config == sample().config
+    assert set(back.tensors) == set(tensors)
+    for name, tensor in tensors.items():
+        np.testing.assert_allclose(back.tensors[name], tensor, rtol=1e-3, atol=1e-6)
+    np.testing.assert_array_equal(back.tensors["index"], tensors["index"])
+
+
+def test_parts_that_are_missing_or_foreign_are_named(tmp_path):
+    path, other = tmp_path / "large.safetensors", tmp_path / "other.safetensors"
+    in_parts(path)
+    in_parts(other, training={"seed": 8})
+    second = tmp_path / "large.part2.safetensors"
+    with pytest.raises(CheckpointError, match="only a part of one"):
+        read_checkpoint_file(second)
+    (tmp_path / "other.part2.safetensors").replace(second)
+    with pytest.raises(CheckpointError, match="belongs to another checkpoint than large"):
+        read_checkpoint_file(path)
+    second.unlink()
+    with pytest.raises(CheckpointError, match=r"part2\.safetensors: no such checkpoint"):
+        read_checkpoint_file(path)
+
+
+def test_a_tensor_larger_than_a_file_is_refused(tmp_path):
+    path = tmp_path / "large.safetensors"
+    large = sample(tensors={"w": np.zeros((2, 1000), np.float32)})
+    with pytest.raises(CheckpointError, match="'w' has 8000 bytes, a file takes 4000"):
+        write_checkpoint_file(path, large, most_bytes=4000)
+    assert not list(tmp_path.iterdir())
+
+
 def test_reading_needs_no_torch(tmp_path):
     path = tmp_path / "a.safetensors"
     write_checkpoint_file(path, sample(), half=True)

@@ -40,6 +40,7 @@ def hand_mesh(*arguments: str, timeout: float = 120) -> subprocess.CompletedProc
         ("train",),
         ("evaluate",),
         ("process",),
+        ("view",),
         ("export",),
         ("bench",),
     ],

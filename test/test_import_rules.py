@@ -26,6 +26,7 @@ ALLOWED = {
     "torch_tensorrt": ("backends/tensorrt_backend.py",),
     "onnxruntime": ("backends/", "export/"),
     "mediapipe": ("detection/",),
+    "viser": ("viewer/",),
     "torchvision": (),
 }
 # What the pipeline is made of; ROS is not part of it.

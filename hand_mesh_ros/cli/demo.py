@@ -23,6 +23,7 @@ from hand_mesh_ros.cli.demo_monitor import DemoMonitor
 from hand_mesh_ros.cli.demo_table import table
 from hand_mesh_ros.cli.main import UsageError
 from hand_mesh_ros.cli.overlay_files import OverlayFiles
+from hand_mesh_ros.cli.view import URL_LINE
 from hand_mesh_ros.evaluation.jitter import still_hand_jitter
 from hand_mesh_ros.ros.camera_node import (
     CAMERA_INFO_TOPIC,
@@ -44,7 +45,10 @@ NO_ANSWER_S = 60.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     add_source_arguments(parser)
-    parser.add_argument("--headless", action="store_true", help="no table; a summary at the end")
+    parser.add_argument(
+        "--headless", action="store_true", help="no table, no view; a summary at the end"
+    )
+    parser.add_argument("--no-view", action="store_true", help="no page with the hands in 3D")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was measured")
     parser.add_argument("--overlay", type=Path, metavar="DIR", help="write images with the mesh")
     parser.add_argument(
@@ -79,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
         monitor = DemoMonitor(graph)
         if args.overlay is not None:
             overlays = OverlayFiles(graph, args.overlay, hold=args.hold)
-        with _node(args, parameters) as node, _camera(args) as camera:
-            _watch(monitor, node, camera, headless=args.headless)
+        with _node(args, parameters) as node, _view(args) as view, _camera(args) as camera:
+            _watch(monitor, node, camera, view, headless=args.headless)
             peak_mb = node.peak_memory_mb()
         report: dict[str, Any] = {"frames": camera.frames_sent(), **monitor.report()}
         if peak_mb is not None:
@@ -202,6 +206,21 @@ def _node(args: argparse.Namespace, parameters: list[str]) -> Iterator[_Process]
 
 
 @contextlib.contextmanager
+def _view(args: argparse.Namespace) -> Iterator[_Process | None]:
+    """The page in the browser; None where it is not wanted, or cannot be."""
+    if args.headless or args.no_view:
+        yield None
+        return
+    remaps = ["-r", f"image:={IMAGE_TOPIC}", "-r", f"camera_info:={CAMERA_INFO_TOPIC}"]
+    theirs = args.ros_arguments[1:] if args.ros_arguments else []
+    process = _Process("view", ["view", "--open", "--ros-args", *remaps, *theirs])
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+@contextlib.contextmanager
 def _camera(args: argparse.Namespace) -> Iterator[_Process]:
     arguments = ["camera", "--wait", "--hold", str(args.hold), "--seed", str(args.seed)]
     arguments += ["--width", str(args.width), "--height", str(args.height)]
@@ -217,7 +236,20 @@ def _camera(args: argparse.Namespace) -> Iterator[_Process]:
         process.stop()
 
 
-def _watch(monitor: DemoMonitor, node: _Process, camera: _Process, *, headless: bool) -> None:
+def _view_note(view: _Process | None) -> str:
+    """Where the page is, or why there is none."""
+    lines = [] if view is None else view.all_words().splitlines()
+    return next((line for line in lines if line.startswith(URL_LINE)), lines[-1] if lines else "")
+
+
+def _watch(
+    monitor: DemoMonitor,
+    node: _Process,
+    camera: _Process,
+    view: _Process | None,
+    *,
+    headless: bool,
+) -> None:
     """Show what comes until the camera has ended and been answered, or the user ends it."""
     started_s = time.monotonic()
     ended_s = None
@@ -226,7 +258,7 @@ def _watch(monitor: DemoMonitor, node: _Process, camera: _Process, *, headless: 
         while ended_s is None or time.monotonic() < ended_s + LAST_ANSWER_S:
             time.sleep(TABLE_PERIOD_S)
             if live is not None:
-                live.update(table(monitor))
+                live.update(table(monitor, note=_view_note(view)))
             if camera.exit_code is not None and ended_s is None:
                 ended_s = time.monotonic()
             silent = not monitor.num_results and time.monotonic() > started_s + NO_ANSWER_S

@@ -8,14 +8,14 @@ from rich.table import Table
 from hand_mesh_ros.cli.demo_monitor import DemoMonitor, side_name
 
 
-def table(monitor: DemoMonitor) -> Table:
-    """Rate and latency, then a row for every hand that is seen now."""
+def table(monitor: DemoMonitor, note: str = "") -> Table:
+    """Rate and latency, then a row for every hand that is seen now; the note stands below."""
     latency_ms = monitor.recent_latency_ms()
     timing = f"{monitor.rate_hz():5.1f} Hz"
     if latency_ms is not None:
         timing += f", {latency_ms:.0f} ms from image to hands"
     errors = monitor.recent_errors()
-    caption = "Ctrl-C ends it"
+    caption = f"{note}\nCtrl-C ends it" if note else "Ctrl-C ends it"
     if errors:
         root = 1e3 * float(np.median([e.root_m for e in errors]))
         share = 100 * float(np.median([e.root_share for e in errors]))

@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "the node alone, on the topics of your camera",
     "camera": "publish a synthetic hand, images, a video or a webcam as a camera",
     "process": "bags, videos, pictures in; bags, overlays, tables, meshes, summaries out",
+    "view": "live hands, or those of a recording, in 3D in the browser",
     "evaluate": "how far models are from the truth, on data sets or on rendered hands",
     "train": "train a network from the hand model and the data sets",
     "export": "write a network as ONNX or as a TensorRT engine",

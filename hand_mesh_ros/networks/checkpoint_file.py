@@ -18,7 +18,8 @@ from safetensors.numpy import save_file
 from hand_mesh_ros.hand_models.hand_model import HandModel
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-_ENTRY = "hand_mesh_ros"
+_ENTRY, _PART_OF = "hand_mesh_ros", "hand_mesh_ros_part_of"
+_MOST_PARTS = 100
 _FORMAT = 1
 _STEP = 1e-6  # of the fingerprint: one micrometre, a millionth of a weight
 
@@ -49,32 +50,75 @@ class CheckpointFile:
 _TYPES = {"config": dict, "preprocessing": dict, "training": dict}
 
 
-def write_checkpoint_file(path: Path | str, file: CheckpointFile, *, half: bool = False) -> None:
-    """Write a checkpoint so that the file is either whole or not there.
+def write_checkpoint_file(
+    path: Path | str, file: CheckpointFile, *, half: bool = False, most_bytes: int | None = None
+) -> None:
+    """Write a checkpoint so that it is either whole or not there.
 
     Args:
         path: of the file, replaced if it exists.
         file: what to write.
-        half: store floating point numbers as float16.
+        half: store floating point numbers as float16, and integers as int16 where they fit.
+        most_bytes: of tensors in one file; where that is not enough, the others go to files beside
+            it, "NAME.part2.safetensors" and so on.
 
     Raises:
-        CheckpointError: a tensor is not finite, or too large for float16; or the disk refuses.
+        CheckpointError: a tensor is not finite, or too large for float16 or for one file; or the
+            disk refuses.
     """
+    path = Path(path)
     tensors = {name: np.asarray(t, order="C") for name, t in file.tensors.items()}
     if half:
-        with np.errstate(over="ignore"):  # an overflow is infinite, and refused below
-            tensors = {
-                name: t.astype(np.float16) if t.dtype.kind == "f" else t
-                for name, t in tensors.items()
-            }
+        tensors = {name: _halved(tensor) for name, tensor in tensors.items()}
     kind = "finite in float16" if half else "finite"
     for name, tensor in tensors.items():
         if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
             raise CheckpointError(f"{path}: tensor {name!r} is not {kind}, nothing was written")
+    parts = [tensors] if most_bytes is None else _in_parts(tensors, most_bytes, path)
     about = {f.name: getattr(file, f.name) for f in fields(file) if f.name != "tensors"}
-    text = json.dumps({"format": _FORMAT, **about}, sort_keys=True)
-    with replaced_file(path) as temporary:
-        save_file(tensors, temporary, metadata={_ENTRY: text})
+    text = json.dumps({"format": _FORMAT, "parts": len(parts), **about}, sort_keys=True)
+    # The first file is the last to change: it is what the others are found by.
+    for number in range(len(parts), 0, -1):
+        entry = {_ENTRY: text} if number == 1 else {_PART_OF: _identity(text)}
+        with replaced_file(_part_path(path, number)) as temporary:
+            save_file(parts[number - 1], temporary, metadata=entry)
+
+
+def _halved(tensor: np.ndarray) -> np.ndarray:
+    if tensor.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # an overflow is infinite, and refused later
+            return tensor.astype(np.float16)
+    if tensor.dtype.kind == "i" and (tensor == tensor.astype(np.int16)).all():
+        return tensor.astype(np.int16)
+    return tensor
+
+
+def _in_parts(
+    tensors: dict[str, np.ndarray], most_bytes: int, path: Path
+) -> list[dict[str, np.ndarray]]:
+    """Each into the first part that has room for it, large ones first."""
+    parts: list[dict[str, np.ndarray]] = [{}]
+    room = [most_bytes]
+    for name, tensor in sorted(tensors.items(), key=lambda item: -item[1].nbytes):
+        if tensor.nbytes > most_bytes:
+            raise CheckpointError(
+                f"{path}: tensor {name!r} has {tensor.nbytes} bytes, a file takes {most_bytes}"
+            )
+        fits = next((i for i, left in enumerate(room) if left >= tensor.nbytes), len(parts))
+        if fits == len(parts):
+            parts.append({})
+            room.append(most_bytes)
+        parts[fits][name] = tensor
+        room[fits] -= tensor.nbytes
+    return parts
+
+
+def _part_path(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_name(f"{path.stem}.part{number}{path.suffix}")
+
+
+def _identity(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -106,15 +150,20 @@ def read_checkpoint_file(path: Path | str) -> CheckpointFile:
     Raises:
         CheckpointError: it is missing, broken, not ours, or has tensors that are not finite.
     """
-    try:
-        with safe_open(path, framework="np") as opened:
-            metadata = opened.metadata() or {}
-            about = _checked(metadata.get(_ENTRY), path)
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such checkpoint") from error
-    except (OSError, SafetensorError, TypeError) as error:  # TypeError: a type NumPy has not
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+    path = Path(path)
+    metadata, tensors = _read(path)
+    text = metadata.get(_ENTRY)
+    if text is None:
+        is_part = _PART_OF in metadata
+        reason = "only a part of one" if is_part else "it says nothing of itself"
+        raise CheckpointError(f"{path}: no checkpoint of hand_mesh_ros, {reason}")
+    about, num_parts = _checked(text, path)
+    for number in range(2, num_parts + 1):
+        part = _part_path(path, number)
+        metadata, more = _read(part)
+        if metadata.get(_PART_OF) != _identity(text):
+            raise CheckpointError(f"{part}: belongs to another checkpoint than {path.name}")
+        tensors |= more
     for name, tensor in tensors.items():
         if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
             raise CheckpointError(f"{path}: tensor {name!r} has values that are not finite")
@@ -123,10 +172,20 @@ def read_checkpoint_file(path: Path | str) -> CheckpointFile:
     return CheckpointFile(**about, tensors=tensors)
 
 
-def _checked(text: str | None, path: Path | str) -> dict[str, Any]:
-    """The JSON entry's fields, of the right types."""
-    if text is None:
-        raise CheckpointError(f"{path}: no checkpoint of hand_mesh_ros, it says nothing of itself")
+def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Metadata and tensors of one file."""
+    try:
+        with safe_open(path, framework="np") as opened:
+            names = opened.keys()  # an iterator that cannot be iterated without it
+            return opened.metadata() or {}, {name: opened.get_tensor(name) for name in names}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint") from error
+    except (OSError, SafetensorError, TypeError) as error:  # TypeError: a type NumPy has not
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def _checked(text: str, path: Path) -> tuple[dict[str, Any], int]:
+    """The JSON entry's fields, of the right types, and the number of files."""
     try:
         about = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -138,8 +197,11 @@ def _checked(text: str | None, path: Path | str) -> dict[str, Any]:
         kind = _TYPES.get(field.name, str)
         if field.name != "tensors" and not isinstance(about.get(field.name), kind):
             raise CheckpointError(f"{path}: its description has no {kind.__name__} {field.name!r}")
+    num_parts = about.get("parts", 1)
+    if not isinstance(num_parts, int) or not 1 <= num_parts <= _MOST_PARTS:
+        raise CheckpointError(f"{path}: its description has {num_parts!r} parts")
     known = {field.name for field in fields(CheckpointFile)} - {"tensors"}
-    return {name: about[name] for name in known}
+    return {name: about[name] for name in known}, num_parts
 
 
 def checkpoint_path(name_or_path: str) -> Path:
@@ -154,7 +216,7 @@ def checkpoint_path(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
-    names = sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))
+    names = sorted(f.stem for f in WEIGHTS.glob("*.safetensors") if ".part" not in f.name)
     raise CheckpointError(
         f"no checkpoint {name_or_path!r}: expected the path of a .safetensors file, or one of "
         f"these names: {', '.join(names) or '(the package has no weights)'}"

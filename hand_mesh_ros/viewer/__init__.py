@@ -1,1 +1,1 @@
-"""Pictures for people: overlays drawn into the camera image."""
+"""Pictures for people: overlays drawn into the camera image, and the page of `hand-mesh view`."""
