@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"), help="two reports of bench"
     )
-    networks = parser.add_argument_group("networks")
+    networks = parser.add_argument_group("networks (in the pipeline: one back-end and precision)")
     networks.add_argument(
         "--backends", metavar="X,Y", help="such as torch,onnx,tensorrt (default: all there are)"
     )

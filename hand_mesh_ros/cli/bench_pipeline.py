@@ -95,7 +95,15 @@ def _pipeline(args: argparse.Namespace) -> Pipeline:
     from hand_mesh_ros.ros.parameters import NodeParameters
 
     try:
-        return build_pipeline(NodeParameters(model=args.pipeline, max_hands=args.hands))
+        parameters = NodeParameters(
+            model=args.pipeline,
+            max_hands=args.hands,
+            backend=args.backends or "auto",
+            precision=args.precision,
+            device=args.device,
+            engine_cache_dir=str(args.cache_dir or ""),
+        )
+        return build_pipeline(parameters)
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error
 
