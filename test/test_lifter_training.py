@@ -140,6 +140,24 @@ def test_training_lowers_the_error_and_likelihood_moves_deviations_alone():
     assert (gradient[40:] > 0.0).any()
 
 
+def test_pictures_show_what_was_seen_and_found():
+    lifter = task()
+    place = {"seed": 0, "rank": 0, "world_size": 1, "device": torch.device("cpu")}
+    batch = next(lifter.batches(split="train", **place))
+    with torch.no_grad():
+        shown = lifter.pictures(lifter.network, batch)["hands"]
+    preview = lifter.preview(16)
+    count = min(8, len(batch["keypoints"]))
+    assert shown.shape == (2 * 192, count * 192, 3)
+    assert preview.shape == (2 * 2 * 192, 8 * 192, 3)
+    green, red = (30, 160, 30), (220, 50, 40)
+    for cell in np.split(shown, count, axis=1):
+        assert (cell == green).all(axis=2).any()
+        assert (cell == red).all(axis=2).any()
+    assert (preview == green).all(axis=2).any()
+    assert not (preview == red).all(axis=2).any()
+
+
 def test_made_ahead_keeps_order_and_gives_errors_on():
     def items():
         yield from range(5)

@@ -18,6 +18,7 @@ from hand_mesh_ros.hand_models.torch_skeleton import TorchSkeleton
 from hand_mesh_ros.networks.lifter import LifterConfig
 from hand_mesh_ros.reconstruction.lifter import (
     DETECTOR_CONFIDENCE,
+    FEATURES,
     HAS_PREVIOUS,
     LOG_STDDEV_RANGE,
     NETWORK,
@@ -28,12 +29,14 @@ from hand_mesh_ros.reconstruction.lifter import (
 from hand_mesh_ros.training.ahead import made_ahead
 from hand_mesh_ros.training.config import TrainerConfig
 from hand_mesh_ros.training.landmark_noise import LandmarkNoise
+from hand_mesh_ros.training.landmark_pictures import draw_skeletons
 from hand_mesh_ros.training.lifter_data import LifterData, LifterDataOptions
 from hand_mesh_ros.training.seeds import VALIDATION_SEED, numpy_stream
 from hand_mesh_ros.training.task import Batch, TrainingTask, register_task
 
 _VALIDATION_HANDS, _VALIDATION_BATCH = 4096, 1024
 _POSE_SEED = {"train": 1, "val": 2}
+_PICTURED = 8
 # Weights that bring the terms to the same size in the middle of training.
 _KEYPOINTS, _LIKELIHOOD, _ROOT, _ANGLES, _ROTATION, _SHAPE = 10.0, 0.05, 1.0, 0.2, 0.1, 0.02
 
@@ -164,6 +167,24 @@ class LifterTask(TrainingTask):
             "calibration_error": abs(float(np.mean(within)) - 0.6827),
         }
 
+    def pictures(self, network: nn.Module, batch: Batch) -> dict[str, np.ndarray]:
+        """The first hands: landmarks, truth and what was made of them."""
+        first = {name: values[:_PICTURED] for name, values in batch.items()}
+        found = self._decoder(network(self._features(network, first)))["keypoints"].cpu().numpy()
+        return {"hands": draw_skeletons(*_shown(first), found)}
+
+    def preview(self, n: int) -> np.ndarray:
+        """Training hands, with the errors of their landmarks, in rows."""
+        columns = max(1, min(n, _PICTURED))
+        rng = numpy_stream("train", seed=0, rank=0, step=0)
+        arrays = self._data_of("train").batch(columns * max(1, n // columns), rng).arrays()
+        batch = {name: torch.from_numpy(values) for name, values in arrays.items()}
+        seen_xy, true = _shown(batch)
+        rows = range(0, len(true), columns)
+        return np.concatenate(
+            [draw_skeletons(seen_xy[i : i + columns], true[i : i + columns]) for i in rows]
+        )
+
     def _features(self, network: nn.Module, batch: Batch) -> Tensor:
         """(B, F) with the network's own answer to the frame before, where there was one."""
         turn = batch["R_view_previous"]
@@ -177,6 +198,12 @@ class LifterTask(TrainingTask):
         features[had, PREVIOUS] = answer.flatten(1) / PREVIOUS_UNIT
         features[had, HAS_PREVIOUS] = 1.0
         return features
+
+
+def _shown(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """(B, 21, 2) landmarks and (B, 21, 3) keypoints, for pictures."""
+    xy = batch["features"][:, : FEATURES["xy"]].unflatten(1, (21, 2))
+    return xy.cpu().numpy(), batch["keypoints"].cpu().numpy()
 
 
 class _Decoder(nn.Module):
