@@ -54,3 +54,10 @@ def rotations_to_directions(directions: np.ndarray) -> np.ndarray:
     return np.stack(
         [1.0 - k * x * x, -k * x * y, x, -k * x * y, 1.0 - k * y * y, y, -x, -y, z], axis=1
     ).reshape(-1, 3, 3)
+
+
+def rotation_between(points: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(3, 3) rotation that best turns (N, 3) points to their targets, both about their means."""
+    points, target = points - points.mean(0), target - target.mean(0)
+    U, _, Vt = np.linalg.svd(target.T @ points)
+    return U @ np.diag([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))]) @ Vt

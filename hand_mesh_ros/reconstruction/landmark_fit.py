@@ -32,7 +32,7 @@ from hand_mesh_ros.reconstruction.hand_cost import (
     KnownShape,
 )
 from hand_mesh_ros.reconstruction.lifter import LiftedHand, Lifter
-from hand_mesh_ros.rotations import rotations_to_directions
+from hand_mesh_ros.rotations import rotation_between, rotations_to_directions
 from hand_mesh_ros.types import Detection, Frame, Reconstruction, Track
 
 
@@ -319,7 +319,7 @@ class LandmarkFit:
             palm = evidence.relative_m[PALM_KEYPOINTS]
         palm = palm[usable[PALM_KEYPOINTS]]
         for depth_sign in (1.0, -1.0):
-            R = _rotation_between(
+            R = rotation_between(
                 rest[PALM_KEYPOINTS][usable[PALM_KEYPOINTS]], palm * [1.0, 1.0, depth_sign]
             )
             posed = (rest @ R.T)[usable]
@@ -382,10 +382,3 @@ def _on_a_line(rays: np.ndarray) -> bool:
     # The eigenvalues of the covariance: half of the trace, plus and minus this.
     middle, half = 0.5 * (xx + yy), float(np.hypot(0.5 * (xx - yy), xy))
     return middle - half <= NARROWEST**2 * (middle + half)
-
-
-def _rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(3, 3) rotation that best turns source points to target points, both about their means."""
-    source, target = source - source.mean(0), target - target.mean(0)
-    U, _, Vt = np.linalg.svd(target.T @ source)
-    return U @ np.diag([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))]) @ Vt

@@ -29,6 +29,7 @@ from hand_mesh_ros.hand_models.vertex_keypoints import vertex_keypoint_weights
 from hand_mesh_ros.hand_size import HandSize
 from hand_mesh_ros.networks.checkpoint import LoadedNetwork, load_network
 from hand_mesh_ros.networks.checkpoint_file import CheckpointError
+from hand_mesh_ros.rotations import rotation_between
 from hand_mesh_ros.types import Frame, Reconstruction, Track
 
 Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
@@ -237,10 +238,7 @@ class NetworkReconstructor:
 
         Of the template's: shapes differ by less than a palm is known.
         """
-        rest = self.hand_model.template_m[self._palm]
-        seen = vertices[self._palm]
-        U, _, Vt = np.linalg.svd((seen - seen.mean(0)).T @ (rest - rest.mean(0)))
-        return U @ np.diag([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))]) @ Vt
+        return rotation_between(self.hand_model.template_m[self._palm], vertices[self._palm])
 
     def _to_camera(self, R_crop_hand: np.ndarray, view: CropView) -> np.ndarray:
         """(3, 3) rotation of the hand's own model (a left one's for left hands) in the camera."""
