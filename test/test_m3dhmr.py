@@ -22,12 +22,12 @@ from hand_mesh_ros.networks.layers.spiral_conv import (  # noqa: E402
     DynamicSpiralConv,
     SpiralConv,
 )
+from hand_mesh_ros.networks.layers.up_sample import UpSample  # noqa: E402
 from hand_mesh_ros.networks.m3dhmr import (  # noqa: E402
     M3DHMR,
     PRETRAINED,
     M3DHMRConfig,
     StackOutput,
-    UpSample,
 )
 from hand_mesh_ros.networks.m3dhmr_losses import (  # noqa: E402
     M3DHMRLossWeights,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from hand_mesh_ros.hand_models.hand_model import HandModel
-from hand_mesh_ros.hand_models.mesh_levels import UpSampling, mesh_levels
+from hand_mesh_ros.hand_models.mesh_levels import mesh_levels
 from hand_mesh_ros.hand_models.spirals import level_spirals, region_spirals
 from hand_mesh_ros.hand_models.vertex_keypoints import vertex_keypoint_weights
 from hand_mesh_ros.networks.layers.gaussian_maps import gaussian_maps
@@ -32,6 +32,7 @@ from hand_mesh_ros.networks.layers.resnet import (
     load_imagenet_weights,
 )
 from hand_mesh_ros.networks.layers.spiral_conv import SpiralConv, SpiralKind, spiral_conv
+from hand_mesh_ros.networks.layers.up_sample import UpSample
 from hand_mesh_ros.networks.registry import register_network
 
 UNIT_M = 0.2
@@ -366,23 +367,6 @@ class MeshDecoder(nn.Module):
         if self.roi is not None:
             x = x + torch.relu(self.roi(x))
         return self.head(x)
-
-
-class UpSample(nn.Module):
-    """Features of a coarse mesh on the next finer one; (B, V_coarse, C) to (B, V_fine, C)."""
-
-    index: Tensor
-    weight: Tensor
-
-    def __init__(self, up: UpSampling) -> None:
-        super().__init__()
-        self.register_buffer("index", torch.tensor(up.index))
-        self.register_buffer("weight", torch.tensor(up.weight[..., None], dtype=torch.float32))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Weigh the corners of each fine vertex's triangle."""
-        corners = x.index_select(1, self.index.flatten()).unflatten(1, tuple(self.index.shape))
-        return (corners * self.weight).sum(dim=2)
 
 
 def _conv_bn_relu(channels_in: int, channels: int, size: int) -> nn.Sequential:

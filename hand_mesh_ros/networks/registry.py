@@ -16,11 +16,14 @@ _Module = TypeVar("_Module", bound="type[nn.Module]")
 
 # Where each name is registered: a network's file is imported when it is first asked for.
 _FILES = {
+    "amvur": "hand_mesh_ros.networks.amvur",
     "handmim": "hand_mesh_ros.networks.handmim",
     "handmim_pretrain": "hand_mesh_ros.networks.handmim_pretrain",
     "handmim_probe": "hand_mesh_ros.networks.handmim_probe",
     "lifter": "hand_mesh_ros.networks.lifter",
     "m3dhmr": "hand_mesh_ros.networks.m3dhmr",
+    "maskhand": "hand_mesh_ros.networks.maskhand",
+    "vq_mano": "hand_mesh_ros.networks.vq_mano",
 }
 
 

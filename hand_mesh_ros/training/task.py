@@ -134,12 +134,19 @@ class TaskEntry:
 
 # Where each name is registered: a task's file is imported when it is first asked for.
 _FILES: dict[str, str] = {
+    "amvur": "hand_mesh_ros.training.amvur_task",
+    "amvur_paper": "hand_mesh_ros.training.amvur_task",
+    "amvur_weak": "hand_mesh_ros.training.amvur_task",
+    "amvur_weak_paper": "hand_mesh_ros.training.amvur_task",
     "handmim": "hand_mesh_ros.training.handmim_task",
     "handmim_pretrain": "hand_mesh_ros.training.handmim_pretrain_task",
     "handmim_probe": "hand_mesh_ros.training.handmim_probe_task",
     "lifter": "hand_mesh_ros.training.lifter_task",
     "m3dhmr": "hand_mesh_ros.training.m3dhmr_task",
     "m3dhmr_paper": "hand_mesh_ros.training.m3dhmr_task",
+    "maskhand": "hand_mesh_ros.training.maskhand_task",
+    "maskhand_small": "hand_mesh_ros.training.maskhand_task",
+    "vq_mano": "hand_mesh_ros.training.vq_mano_task",
 }
 _ENTRIES: dict[str, TaskEntry] = {}
 _Task = TypeVar("_Task", bound=type[TrainingTask])

@@ -1,0 +1,576 @@
+"""MaskHand: masks, attention, sampling, losses, training and export."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the torch extra is not installed")
+pytest.importorskip("lightning", reason="the train extra is not installed")
+
+import torch
+
+from hand_mesh_ros.hand_models.open_hand import load_open_hand
+from hand_mesh_ros.hand_models.torch_hand import rotations_from_axis_angle
+from hand_mesh_ros.networks.checkpoint import load_network, save_network
+from hand_mesh_ros.networks.layers.deformable_attention import DeformableAttention
+from hand_mesh_ros.networks.layers.graph_transformer import (
+    GraphTransformerBlock,
+    skeleton_neighbours,
+)
+from hand_mesh_ros.networks.layers.token_masking import (
+    drawn_codes,
+    least_confident,
+    num_masked,
+    random_masks,
+    ranks,
+)
+from hand_mesh_ros.networks.maskhand import MaskHand, MaskHandConfig
+from hand_mesh_ros.networks.maskhand_losses import (
+    MaskHandLossWeights,
+    masked_cross_entropy,
+)
+from hand_mesh_ros.networks.maskhand_sampling import TokenPrediction, mean_codes, sample_codes
+from hand_mesh_ros.networks.vq_mano import VQMano, VQManoConfig
+from hand_mesh_ros.training.run_config import default_run_config
+from hand_mesh_ros.training.trainer import build_task, train
+from hand_mesh_ros.training.typed_config import ConfigError
+
+HAND = load_open_hand()
+SIZE = 64
+TOKENISER = VQManoConfig(tokens_per_joint=1, codes=16, code_width=8, width=16, blocks=1)
+CONFIG = replace(
+    MaskHandConfig.small(),
+    tokeniser=TOKENISER,
+    image_size_px=SIZE,
+    stage_width=8,
+    levels=2,
+    width=32,
+    heads=4,
+    graph_blocks=1,
+    layers=2,
+    cue_dropout=0.0,
+)
+CPU = torch.device("cpu")
+
+
+def tokeniser(config=TOKENISER):
+    """Random weights with a codebook of its own latents."""
+    torch.manual_seed(1)
+    made = VQMano(config, HAND)
+    for module in (made.encoder, made.decoder):
+        for block in module.blocks:
+            torch.nn.init.normal_(block.within.weight, std=0.1)
+    latent = made.encoder(rotations(200))
+    for _ in range(3):
+        made.quantizer.learn(latent, made.quantizer.nearest(latent))
+    return made.eval()
+
+
+def rotations(n):
+    generator = torch.Generator().manual_seed(3)
+    return rotations_from_axis_angle(0.4 * torch.randn(n, 15, 3, generator=generator))
+
+
+def network(**changes):
+    """Random weights, so strong that codes and hands differ between images."""
+    torch.manual_seed(0)
+    net = MaskHand(replace(CONFIG, **changes), HAND)
+    net.take_tokeniser(tokeniser(net.config.tokeniser))
+    with torch.no_grad():
+        net.to_logits[-1].weight.mul_(8.0)
+        net.to_hand[-1].weight.mul_(30.0)
+        for layer in net.context.cue:
+            torch.nn.init.normal_(layer.weight, std=0.1)
+    return net
+
+
+def inputs(n=2):
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "image": torch.rand(n, 3, SIZE, SIZE, generator=generator),
+        "landmark_cue": torch.rand(n, 21, 3, generator=generator),
+    }
+
+
+# Masks.
+
+
+def test_the_schedule_is_a_cosine_from_all_to_none():
+    assert [num_masked(t / 5, 64) for t in range(6)] == [64, 61, 52, 38, 20, 0]
+    assert [num_masked(t, 30) for t in (0.0, 0.5, 1.0)] == [30, 22, 0]
+    assert num_masked(1.0, 1000) == 0  # the cosine of a right angle is not quite 0
+    with pytest.raises(ValueError, match=r"progress is 1.2, expected 0 to 1"):
+        num_masked(1.2, 5)
+
+
+def test_random_masks_hide_what_the_schedule_says():
+    progress = torch.tensor([0.0, 0.25, 0.5, 0.9, 1.0])
+    order = torch.rand(5, 64, generator=torch.Generator().manual_seed(0))
+    hidden = random_masks(progress, order)
+    expected = [num_masked(p, 64) for p in (0.0, 0.25, 0.5, 0.9)]
+    assert hidden.sum(1).tolist() == [*expected, 1]  # something is always to be learned
+    assert (order[1][hidden[1]].max() < order[1][~hidden[1]].min()).item()
+
+
+def test_ranks_are_those_of_a_stable_sort():
+    values = torch.tensor([[0.3, 0.1, 0.3, 0.9, 0.1], [1.0, 1.0, 1.0, 1.0, 1.0]])
+    assert ranks(values).tolist() == [[2, 0, 3, 4, 1], [0, 1, 2, 3, 4]]
+    many = torch.rand(3, 40, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ranks(many), many.argsort(1).argsort(1))
+
+
+def test_the_least_confident_are_hidden_again():
+    confidence = torch.tensor([[0.9, 0.2, 0.5, 0.1]])
+    assert least_confident(confidence, 2).tolist() == [[False, True, False, True]]
+    assert not least_confident(confidence, 0).any()
+
+
+def test_draws_follow_the_probabilities_and_temperature():
+    share = torch.tensor([0.1, 0.6, 0.0, 0.3])
+    logits = share.log().clamp_min(-1e4).expand(1, 10_000, 4)
+    draws = ((torch.arange(10_000) + 0.5) / 10_000)[None]
+    counts = torch.bincount(drawn_codes(logits, draws, 1.0)[0], minlength=4) / 10_000
+    torch.testing.assert_close(counts, share, atol=2e-3, rtol=0)
+    assert (drawn_codes(logits, draws, 0.0) == 1).all()
+    colder = torch.bincount(drawn_codes(logits, draws, 0.5)[0], minlength=4) / 10_000
+    expected = share**2 / (share**2).sum()
+    torch.testing.assert_close(colder, expected, atol=2e-3, rtol=0)
+    last = drawn_codes(logits, torch.full((1, 10_000), 1.0 - 1e-7), 1.0)
+    assert last.max() == 3
+
+
+# Layers.
+
+
+def test_deformable_attention_reads_maps_where_it_looks():
+    torch.manual_seed(0)
+    look = DeformableAttention(4, 2, levels=2, points=3, finest=16)
+    with torch.no_grad():
+        look.offset.bias.zero_()
+        for layer in (*look.value, look.proj):
+            layer.bias.zero_()
+            layer.weight.copy_(torch.eye(4).view_as(layer.weight))
+    u, v = torch.meshgrid(
+        (torch.arange(16) + 0.5) / 16, (torch.arange(16) + 0.5) / 16, indexing="xy"
+    )
+    fine = torch.stack([u, v, u + v, torch.ones(16, 16)])[None]
+    coarse = torch.nn.functional.avg_pool2d(fine, 2)
+    places = torch.tensor([[[0.25, 0.75], [0.5, 0.4]]])
+    seen = look(torch.randn(1, 2, 4), places, look.values([coarse, fine]))
+    expected = torch.cat([places, places.sum(2, keepdim=True), torch.ones(1, 2, 1)], dim=2)
+    torch.testing.assert_close(seen, expected)
+    with torch.no_grad():
+        look.offset.bias.copy_(torch.tensor([0.1, 0.0]).repeat(12))
+    moved = look(torch.randn(1, 2, 4), places, look.values([coarse, fine]))
+    torch.testing.assert_close(moved[..., 0], seen[..., 0] + 0.1)
+    torch.testing.assert_close(moved[..., 1], seen[..., 1])
+
+
+def test_deformable_attention_starts_in_rings_and_learns_where_to_look():
+    look = DeformableAttention(8, 4, levels=1, points=2, finest=10)
+    ring = look.offset.bias.view(4, 1, 2, 2).norm(dim=3)[:, 0]
+    torch.testing.assert_close(ring, torch.tensor([[0.1, 0.2]]).expand(4, 2))
+    maps = [torch.rand(1, 8, 10, 10, requires_grad=True)]
+    look(torch.randn(1, 3, 8), torch.full((1, 3, 2), 0.5), look.values(maps)).sum().backward()
+    assert look.offset.weight.grad.abs().sum() > 0.0
+    assert maps[0].grad.abs().sum() > 0.0
+
+
+def test_the_skeletons_neighbours_are_its_bones():
+    neighbours = skeleton_neighbours()
+    torch.testing.assert_close(neighbours.sum(1), torch.ones(21))
+    assert neighbours[8].nonzero().flatten().tolist() == [7, 8]  # the index finger's tip
+    assert neighbours[0].nonzero().flatten().tolist() == [0, 1, 5, 9, 13, 17]
+
+
+def test_a_graph_block_lets_every_token_reach_every_other():
+    torch.manual_seed(0)
+    block = GraphTransformerBlock(5, 16, 4)
+    x = torch.randn(1, 5, 16, requires_grad=True)
+    block(x)[0, 0].sum().backward()
+    assert (x.grad[0].abs().amax(1) > 1e-6).all()
+    assert block.neighbours.grad[0].abs().min() > 0.0
+
+
+# Sampling.
+
+
+class Scripted:
+    """A transformer that says the same at every pass and remembers what it was shown."""
+
+    def __init__(self, logits):
+        self.logits, self.shown = logits, []
+
+    def __call__(self, index, masked):
+        self.shown.append((index.clone(), masked.clone()))
+        n = len(index)
+        return TokenPrediction(self.logits.expand(n, -1, -1), torch.full((n, 3), len(self.shown)))
+
+
+def scripted_sampling(steps, *, draws=None, temperature=1.0, hands=1, tokens=8, codes=6):
+    generator = torch.Generator().manual_seed(4)
+    logits = 3.0 * torch.randn(1, tokens, codes, generator=generator)
+    codebook = torch.randn(codes, 2, generator=generator)
+    model = Scripted(logits)
+    index = torch.zeros(hands, tokens, dtype=torch.int64)
+    found = sample_codes(model, codebook, index, steps=steps, draws=draws, temperature=temperature)
+    return model, codebook, found
+
+
+def test_each_pass_keeps_the_most_confident_codes():
+    model, codebook, found = scripted_sampling(4)
+    share = torch.softmax(model.logits, 2)[0]
+    best = share.max(1)
+    assert [m.sum().item() for _, m in model.shown] == [num_masked(t / 4, 8) for t in range(4)]
+    kept = ~model.shown[2][1][0]
+    assert best.values[kept].min() >= best.values[~kept].max()
+    assert (model.shown[2][0][0][kept] == best.indices[kept]).all()
+    # What was kept once is never hidden again.
+    for (_, before), (_, after) in zip(model.shown, model.shown[1:], strict=False):
+        assert not (after & ~before).any()
+    assert torch.equal(found.index[0], best.indices)
+    assert found.hand.unique().item() == 4.0  # of the last pass
+    assert found.score.item() == pytest.approx(best.values.log().mean().exp().item(), rel=1e-5)
+    torch.testing.assert_close(found.embedding[0], share @ codebook)
+
+
+def test_draws_decide_all_hands_but_the_first():
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.rand(2, 3, 5, 8, generator=generator)
+    model, codebook, found = scripted_sampling(5, draws=draws, hands=8)
+    best = model.logits[0].argmax(1)
+    rows = found.index.view(2, 4, 8)
+    assert (rows[:, 0] == best).all()
+    assert len(torch.unique(rows[:, 1:].flatten(0, 1), dim=0)) > 3
+    # Drawn hands are decoded from their very codes.
+    torch.testing.assert_close(found.embedding.view(2, 4, 8, 2)[:, 1:], codebook[rows[:, 1:]])
+    again = scripted_sampling(5, draws=draws, hands=8)[2]
+    assert torch.equal(again.index, found.index)
+    cold = scripted_sampling(5, draws=draws, hands=8, temperature=0.0)[2]
+    assert (cold.index == best).all()
+    assert (found.score.view(2, 4)[:, 1:] <= found.score[0] + 1e-6).all()
+
+
+def test_one_step_takes_all_codes_at_once():
+    model, _, found = scripted_sampling(1)
+    assert len(model.shown) == 1
+    assert model.shown[0][1].all()
+    assert torch.equal(found.index[0], model.logits[0].argmax(1))
+
+
+# The network.
+
+
+def test_outputs_are_one_consistent_hand():
+    net = network().eval()
+    out = net(**inputs())
+    shapes = {
+        "vertices_m": (2, 778, 3),
+        "keypoints_m": (2, 21, 3),
+        "keypoints_uv": (2, 21, 2),
+        "rotations": (2, 16, 3, 3),
+        "shape": (2, 10),
+        "camera": (2, 3),
+        "score": (2,),
+    }
+    assert {name: tuple(t.shape) for name, t in out.items()} == shapes
+    for i in range(2):
+        local, shape = (out[k][i].detach().double().numpy() for k in ("rotations", "shape"))
+        posed = HAND.pose_rotations(local, shape)
+        np.testing.assert_allclose(out["vertices_m"][i].detach(), posed.vertices_m, atol=1e-5)
+    assert not torch.allclose(out["vertices_m"][0], out["vertices_m"][1], atol=1e-3)
+    assert (out["score"] > 0.0).all()
+    assert (out["score"] <= 1.0).all()
+
+
+def test_the_first_hand_is_the_likeliest_whatever_is_drawn():
+    net = network(num_hypotheses=4).eval()
+    given = inputs()
+    with torch.no_grad():
+        alone = net(**given)
+        again = net(**given)
+        draws = torch.rand(2, 3, 5, 15, generator=torch.Generator().manual_seed(0))
+        among = net(**given, draws=draws)
+    for name, values in alone.items():
+        assert torch.equal(again[name], values)
+        torch.testing.assert_close(among[name], values, atol=1e-5, rtol=1e-4)
+    hands = among["hypotheses_vertices_m"]
+    assert hands.shape == (2, 4, 778, 3)
+    torch.testing.assert_close(hands[:, 0], alone["vertices_m"], atol=1e-5, rtol=0)
+    assert among["hypotheses_score"].shape == (2, 4)
+    spread = (hands - hands[:, :1]).norm(dim=3).mean(2)  # (2, 4)
+    assert (spread[:, 1:] > 1e-4).all()
+    with torch.no_grad():
+        cold = network(temperature=0.0).eval()(**given, draws=draws)["hypotheses_score"]
+    torch.testing.assert_close(cold, cold[:, :1].expand(2, 4))
+
+
+def test_the_hand_is_read_with_the_codes_that_are_known():
+    net = network().eval()
+    given = inputs(1)
+    with torch.no_grad():
+        context = net.context(given["image"], given["landmark_cue"])
+        values = net.values_of(context)
+        index = torch.zeros(1, 15, dtype=torch.int64)
+        shown = torch.zeros(1, 15, dtype=torch.bool)
+        hidden = ~shown
+        first = net.predicted(context, values, index, shown)
+        other = net.predicted(context, values, index + 5, shown)
+        unseen = net.predicted(context, values, index + 5, hidden)
+        alike = net.predicted(context, values, index, hidden)
+    assert (first.hand - other.hand).abs().max() > 1e-4
+    assert (first.logits - other.logits).abs().max() > 1e-3
+    assert torch.equal(unseen.logits, alike.logits)  # what is hidden is not seen
+
+
+def test_no_cue_is_an_unknown_cue_and_a_known_one_matters():
+    net = network().eval()
+    image = inputs()["image"]
+    unknown = torch.rand(2, 21, 3) * torch.tensor([1.0, 1.0, 0.0])
+    with torch.no_grad():
+        none = net(image)["vertices_m"]
+        assert torch.equal(net(image, unknown)["vertices_m"], none)
+        assert (net(**inputs())["vertices_m"] - none).abs().max() > 1e-4
+
+
+def test_at_the_start_landmarks_are_where_the_cue_says_or_in_the_middle():
+    torch.manual_seed(0)
+    net = MaskHand(replace(CONFIG, image_size_px=128), HAND).eval()
+    image = torch.rand(2, 3, 128, 128)
+    told = 0.2 + 0.6 * torch.rand(2, 21, 2)
+    cue = torch.cat([told, torch.ones(2, 21, 1)], dim=2)
+    cue[0, :10, 2] = 0.0
+    with torch.no_grad():
+        torch.nn.init.zeros_(net.context.heatmaps[-1].weight)
+        torch.nn.init.zeros_(net.context.heatmaps[-1].bias)
+        uv = net(image, cue)["keypoints_uv"]
+    assert (uv[1] - told[1]).norm(dim=1).max() < 0.03
+    assert (uv[0, 10:] - told[0, 10:]).norm(dim=1).max() < 0.03
+    torch.testing.assert_close(uv[0, :10], torch.full((10, 2), 0.5))
+
+
+def test_tokens_start_at_their_joints_landmarks():
+    net = network()
+    share = torch.softmax(net.looks_at, 1)
+    assert share.shape == (16, 21)
+    torch.testing.assert_close(share[0], torch.full((21,), 1 / 21))
+    # MANO's joints: index 1-3, middle 4-6, little 7-9, ring 10-12, thumb 13-15.
+    expected = [5, 6, 7, 9, 10, 11, 17, 18, 19, 13, 14, 15, 1, 2, 3]
+    assert share[1:].argmax(1).tolist() == expected
+
+
+def test_the_tokeniser_is_frozen_inside():
+    net = network()
+    frozen = {n for n, p in net.named_parameters() if not p.requires_grad}
+    assert frozen == {f"decoder.{n}" for n, _ in net.decoder.named_parameters()}
+    assert "codebook" not in dict(net.named_parameters())
+    with pytest.raises(ValueError, match=r"set network\.tokeniser to it"):
+        net.take_tokeniser(tokeniser(replace(TOKENISER, codes=17)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": "tiny", "levels": 3},
+        {"backbone": "tiny", "levels": 1},
+        {"pose_cue": False},
+        {"graph_blocks": 0},
+        {"steps": 1},
+        {"keypoints": "detector"},
+        {"landmark_cue": False},
+    ],
+    ids=str,
+)
+def test_switches_make_working_networks(changes):
+    net = network(**changes)
+    out = net.eval()(**net.example_inputs(1))
+    assert all(t.isfinite().all() for t in out.values())
+    assert ("landmark_cue" in net.example_inputs(1)) == net.config.landmark_cue
+
+
+def test_the_small_network_is_small():
+    net = MaskHand(MaskHandConfig.small(), HAND)
+    assert sum(p.numel() for p in net.parameters()) < 15e6
+    assert net.config.image_size_px == 128
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "vgg"}, "backbone must be one of .*got 'vgg'"),
+        ({"image_size_px": 100}, "image_size_px must be a multiple of 32 from 64 on for resnet18"),
+        ({"levels": 5}, "levels must be 1 to 4 for resnet18, got 5"),
+        ({"width": 30}, "width must be a multiple of heads and of 4, got 30"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"temperature": -1.0}, "temperature must be 0 or more, got -1.0"),
+        ({"num_hypotheses": 0}, "num_hypotheses must be at least 1, got 0"),
+        ({"cue_dropout": 1.0}, r"cue_dropout must be in \[0, 1\), got 1.0"),
+        ({"keypoints": "mine"}, "keypoints must be one of"),
+    ],
+)
+def test_impossible_configs_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **changes)
+
+
+def test_bad_inputs_say_what_was_expected():
+    net = network().eval()
+    given = inputs()
+    with pytest.raises(ValueError, match=r"image must be \(B, 3, 64, 64\).*got \(2, 3, 32, 32\)"):
+        net(given["image"][:, :, :32, :32])
+    with pytest.raises(ValueError, match=r"landmark_cue must be \(B, 21, 3\)"):
+        net(given["image"], given["landmark_cue"][..., :2])
+    with pytest.raises(ValueError, match=r"draws must be \(B, H - 1, 5, 15\).*\(2, 3, 4, 15\)"):
+        net(**given, draws=torch.rand(2, 3, 4, 15))
+
+
+# Losses and training.
+
+
+def test_cross_entropy_is_of_hidden_codes_alone():
+    logits = torch.zeros(2, 3, 4)
+    logits[0, 0, 1] = 50.0
+    index = torch.tensor([[1, 0, 0], [2, 2, 2]])
+    masked = torch.tensor([[True, False, False], [True, False, True]])
+    expected = 2.0 * math.log(4.0) / 3.0  # one is right, two are guessed
+    assert masked_cross_entropy(logits, index, masked).item() == pytest.approx(expected, rel=1e-5)
+    logits[0, 1] = torch.tensor([-50.0, 0.0, 0.0, 0.0])  # wrong, but it was shown
+    assert masked_cross_entropy(logits, index, masked).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradients_reach_logits_through_the_mean_codes():
+    net = network()
+    given = inputs()
+    context = net.context(given["image"], given["landmark_cue"])
+    masked = torch.ones(2, 15, dtype=torch.bool)
+    index = torch.zeros(2, 15, dtype=torch.int64)
+    found = net.predicted(context, net.values_of(context), index, masked)
+    found.logits.retain_grad()
+    means = mean_codes(torch.softmax(found.logits, 2), net.codebook)
+    net.posed(means, found.hand, context.uv).vertices_m.pow(2).sum().backward()
+    assert (found.logits.grad.abs().amax((0, 2)) > 0.0).all()  # every token's
+    assert net.context.maps.backbone.conv1.weight.grad.abs().sum() > 0.0
+    assert net.layers[0].look.offset.weight.grad.abs().sum() > 0.0
+    assert all(p.grad is None for p in net.decoder.parameters())
+
+
+def test_negative_weights_are_refused():
+    with pytest.raises(ValueError, match="tokens must be 0 or more, got -1"):
+        MaskHandLossWeights(tokens=-1.0)
+
+
+@pytest.fixture(scope="module")
+def codes(tmp_path_factory):
+    """A tokeniser of 200 poses, trained for seconds."""
+    config = default_run_config("vq_mano").assigned(
+        [
+            *("network.tokens_per_joint=1", "network.codes=64", "network.code_width=16"),
+            *("network.width=48", "task.poses=300", "task.validation_poses=8"),
+            *("trainer.steps=150", "trainer.batch_size=64", "trainer.val_every_steps=1000"),
+            *("trainer.warmup_steps=0", "trainer.ema_decay=0.9"),
+        ]
+    )
+    return train(config, tmp_path_factory.mktemp("codes") / "run").weights
+
+
+def run_config(codes, *changes):
+    return default_run_config("maskhand_small").assigned(
+        [
+            "network.tokeniser={tokens_per_joint: 1, codes: 64, code_width: 16, width: 48}",
+            *(f"task.tokeniser={codes}", f"network.image_size_px={SIZE}"),
+            *("network.stage_width=16", "network.width=64", "network.heads=4"),
+            *("network.layers=2", "network.graph_blocks=1", "network.cue_dropout=0"),
+            *("task.images={bank_size: 64, skin_detail: 1}", "task.validation_hands=8"),
+            *("trainer.batch_size=8", "trainer.threads=1", "trainer.accelerator=cpu"),
+            *("trainer.steps=2", "trainer.val_every_steps=2", "trainer.warmup_steps=0"),
+            *changes,
+        ]
+    )
+
+
+def test_a_run_trains_and_its_weights_load(codes, tmp_path):
+    result = train(run_config(codes), tmp_path / "run")
+    assert result.finished
+    names = ["pa_mpjpe_mm", "pa_mpvpe_mm", "uv_error_percent"]
+    assert list(result.figures)[:3] == names
+    assert 0.0 <= result.figures["score_rank_error"] <= 2.0
+    loaded = load_network(result.weights, HAND)
+    own = load_network(codes, HAND).network
+    assert torch.equal(loaded.network.codebook, own.quantizer.codebook)
+    for name, weight in own.decoder.state_dict().items():
+        assert torch.equal(loaded.network.decoder.state_dict()[name], weight)
+
+
+def test_tokenisers_that_do_not_fit_are_refused(codes, tmp_path):
+    with pytest.raises(ConfigError, match=r"task\.tokeniser: the tokeniser is VQManoConfig"):
+        build_task(run_config(codes, "network.tokeniser.codes=32"))
+    path = tmp_path / "other.safetensors"
+    save_network(path, "maskhand", network(), CONFIG, HAND, preprocessing={}, training={})
+    with pytest.raises(ConfigError, match="is a MaskHand, expected weights of vq_mano"):
+        build_task(run_config(path))
+
+
+def test_eight_crops_are_learned_by_heart(codes):
+    """Labels, codes, losses and sampling fit together: a wrong frame would leave centimetres."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so that it is the same run on every machine
+    try:
+        task = build_task(run_config(codes))
+        made = task.batches(split="train", seed=0, rank=0, world_size=1, device=CPU)
+        batch = next(made)
+        made.close()
+        steps, rate = 240, 2e-3
+        optimizer = torch.optim.AdamW(task.parameter_groups(0.0), rate)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+        task.network.train()
+        for step in range(steps):
+            torch.manual_seed(step)
+            loss = torch.stack(list(task.losses(batch, step=step).values())).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(task.network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+        with torch.no_grad():
+            net = task.network.eval()
+            figures = task.validate(net, [batch])
+            out = net(**task.network_inputs(batch))
+            error_mm = 1e3 * (out["vertices_m"] - batch["vertices_m"]).norm(dim=2).mean().item()
+    finally:
+        torch.set_num_threads(threads)
+    print(figures, error_mm)
+    assert figures["pa_mpvpe_mm"] < 4.0
+    assert figures["uv_error_percent"] < 2.0
+    assert error_mm < 8.0
+
+
+# Export.
+
+
+def test_onnx_runtime_draws_the_same_hands():
+    """One graph for every batch; few layers, since exporting is what takes the time."""
+    pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
+    from hand_mesh_ros.backends.typed_network import network_spec
+    from hand_mesh_ros.export.onnx_export import to_onnx
+
+    net = network(num_hypotheses=3, steps=2, layers=1, levels=1).eval()
+    spec = network_spec(net, max_batch=4)
+    assert [s.name for s in spec.inputs] == ["image", "landmark_cue", "draws"]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        to_onnx(net, spec), options, providers=["CPUExecutionProvider"]
+    )
+    for batch in (1, 3):
+        given = net.example_inputs(batch)
+        with torch.no_grad():
+            expected = net(**given)
+        found = session.run(
+            [s.name for s in spec.outputs], {name: t.numpy() for name, t in given.items()}
+        )
+        assert {s.name for s in spec.outputs} == set(expected)
+        for s, values in zip(spec.outputs, found, strict=True):
+            np.testing.assert_allclose(values, expected[s.name], atol=1e-4, err_msg=s.name)
