@@ -82,7 +82,8 @@ class RootSource(IntEnum):
 
 
 # Columns: x out of the palm, y little to thumb, z wrist to fingertips, seen in the model frame of a
-# right hand (MANO's: fingers -x, palm -y, thumb +z). It is dex-retargeting's operator frame.
+# right hand (MANO's: fingers -x, palm -y, thumb +z). Axes of dex-retargeting's operator frame mean
+# the same, but follow keypoints 0, 5 and 9: about 11 degrees from these.
 R_RIGHT_MODEL_ROOT = np.array([[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 # A left hand has fingers at +x; x and z keep their meaning, so y runs from thumb to little.
 R_LEFT_MODEL_ROOT = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])

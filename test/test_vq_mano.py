@@ -272,7 +272,7 @@ def test_training_lowers_the_error_and_its_weights_load(tmp_path):
         )
     assert again["pa_mpvpe_mm"] == pytest.approx(result.figures["pa_mpvpe_mm"], rel=1e-4)
     assert again["pa_mpvpe_mm"] < 0.6 * 1e3 * pa_error_m(flat, truth)
-    assert 0.0 <= again["codes_unused_percent"] < 60.0
+    assert 0.0 <= again["codes_unused_percent"] < 70.0
 
 
 def test_batches_depend_on_the_step_alone():
