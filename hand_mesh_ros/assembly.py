@@ -21,7 +21,7 @@ from hand_mesh_ros.ros.parameters import NodeParameters, ParameterError
 from hand_mesh_ros.smoothing import HandSmoother
 from hand_mesh_ros.tracking import Tracker
 
-IMAGE_NETWORKS = ("m3dhmr", "handmim")
+IMAGE_NETWORKS = ("m3dhmr", "handmim", "amvur", "maskhand")
 """Models that look at pixels; they need torch and weights."""
 
 

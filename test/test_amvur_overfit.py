@@ -53,8 +53,8 @@ def test_eight_crops_are_learned_with_3d_truth():
     before, after = learned("amvur", 80, 3e-3)
     print(before, after)
     assert before["pa_mpvpe_mm"] > 10.0
-    assert after["pa_mpvpe_mm"] < 6.0  # 4.2 in this run
-    assert after["pa_mpjpe_mm"] < 6.0
+    assert after["pa_mpvpe_mm"] < 5.0  # 2.4 in this run
+    assert after["pa_mpjpe_mm"] < 5.0
     assert after["uv_error_percent"] < 2.0
     # Deviations follow the errors down, and which vertices are worse than others.
     assert after["stddev_rank_correlation"] > 0.3

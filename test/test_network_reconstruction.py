@@ -22,11 +22,14 @@ from hand_mesh_ros.evaluation.synthetic_hands import SyntheticHands  # noqa: E40
 from hand_mesh_ros.hand_calibration import HandCalibration  # noqa: E402
 from hand_mesh_ros.hand_models.open_hand import load_open_hand  # noqa: E402
 from hand_mesh_ros.joint_angles import JointAngles  # noqa: E402
+from hand_mesh_ros.networks.amvur import AMVURConfig  # noqa: E402
 from hand_mesh_ros.networks.checkpoint import save_network  # noqa: E402
 from hand_mesh_ros.networks.checkpoint_file import CheckpointError  # noqa: E402
 from hand_mesh_ros.networks.handmim import HandMIMConfig  # noqa: E402
 from hand_mesh_ros.networks.m3dhmr import M3DHMR, M3DHMRConfig  # noqa: E402
+from hand_mesh_ros.networks.maskhand import MaskHandConfig  # noqa: E402
 from hand_mesh_ros.networks.registry import build_network  # noqa: E402
+from hand_mesh_ros.networks.vq_mano import VQManoConfig  # noqa: E402
 from hand_mesh_ros.pipeline import Pipeline  # noqa: E402
 from hand_mesh_ros.reconstruction.network import NetworkReconstructor, NetworkUse  # noqa: E402
 from hand_mesh_ros.ros.markers import HandMarkers  # noqa: E402
@@ -401,6 +404,15 @@ TINY = {
     "m3dhmr": tiny(),
     "handmim": HandMIMConfig(
         backbone="tiny", image_size_px=SIZE, pyramid_width=16, grid_points=5, hidden=32
+    ),
+    "amvur": AMVURConfig(
+        encoder="resnet18", image_size_px=SIZE, widths=(32, 16), heads=2, layers=1, hidden=64
+    ),
+    "maskhand": replace(
+        MaskHandConfig.small(),
+        tokeniser=VQManoConfig(tokens_per_joint=1, codes=16, code_width=8, width=16, blocks=1),
+        **{"image_size_px": SIZE, "stage_width": 8, "levels": 2, "width": 32, "heads": 4},
+        **{"graph_blocks": 1, "layers": 2},
     ),
 }
 

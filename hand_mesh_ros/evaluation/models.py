@@ -41,6 +41,8 @@ KINDS = {
     "lifter": Kind("lifter", f"{__package__}.lifter_model", "build"),
     "m3dhmr": Kind("m3dhmr[:CHECKPOINT]", f"{__package__}.pipeline_models", "build_m3dhmr"),
     "handmim": Kind("handmim[:CHECKPOINT]", f"{__package__}.pipeline_models", "build_handmim"),
+    "amvur": Kind("amvur[:CHECKPOINT]", f"{__package__}.pipeline_models", "build_amvur"),
+    "maskhand": Kind("maskhand[:CHECKPOINT]", f"{__package__}.pipeline_models", "build_maskhand"),
     "mediapipe": Kind("mediapipe", f"{__package__}.mediapipe_model", "build"),
 }
 

@@ -47,6 +47,16 @@ def build_handmim(argument: str, options: ModelOptions) -> PipelineModel:
     return _build_on_crops("handmim", argument, options)
 
 
+def build_amvur(argument: str, options: ModelOptions) -> PipelineModel:
+    """`amvur[:CHECKPOINT]`, see `_build_on_crops`."""
+    return _build_on_crops("amvur", argument, options)
+
+
+def build_maskhand(argument: str, options: ModelOptions) -> PipelineModel:
+    """`maskhand[:CHECKPOINT]`, see `_build_on_crops`."""
+    return _build_on_crops("maskhand", argument, options)
+
+
 def _build_on_crops(network: str, checkpoint: str, options: ModelOptions) -> PipelineModel:
     """An image network on the crop around the sample's own landmarks; no hand is missed."""
     parameters = _parameters(f"{network}:{checkpoint}", options)

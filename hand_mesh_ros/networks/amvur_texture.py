@@ -105,7 +105,7 @@ class TextureNet(nn.Module):
     def seen_vertices(self, vertices_m: Tensor, camera: Tensor) -> Tensor:
         """(B, V) bool: in the crop, turned to the camera, and no skin lies before it.
 
-        49 of 50 that are found so are corners of faces that a rasteriser sees; of its corners at
+        19 of 20 that are found so are corners of faces that a rasteriser sees; of its corners at
         the rim of the hand, whose pixels show what is behind the hand too, many are left out.
         """
         # Letters: B hands, V vertices, H those that may hide others, F faces.

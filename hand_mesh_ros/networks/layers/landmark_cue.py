@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _SPREAD = 0.1
-"""Crop units that landmarks differ by: networks learn twice as fast from numbers of about 1."""
+"""Crop units that landmarks differ by: networks learn faster from numbers of about 1."""
 
 
 def landmark_numbers(cue: Tensor, *, dropout: float) -> Tensor:
