@@ -6,12 +6,13 @@ weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hand_mesh_ros.networks.handmim import UNIT_M, HandStep
+from hand_mesh_ros.networks.loss_weights import check_loss_weights
 
 _NEAREST_M = 0.02
 
@@ -32,9 +33,7 @@ class HandMIMLossWeights:
     """Where the network has dense maps."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if not getattr(self, field.name) >= 0.0:
-                raise ValueError(f"{field.name} must be 0 or more, got {getattr(self, field.name)}")
+        check_loss_weights(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,12 +6,13 @@ apply, the paper prints none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hand_mesh_ros.networks.layers.gaussian_maps import gaussian_maps
+from hand_mesh_ros.networks.loss_weights import check_loss_weights
 from hand_mesh_ros.networks.m3dhmr import UNIT_M
 
 
@@ -31,9 +32,7 @@ class M3DHMRLossWeights:
     con2d: float = 1.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if not getattr(self, field.name) >= 0.0:
-                raise ValueError(f"{field.name} must be 0 or more, got {getattr(self, field.name)}")
+        check_loss_weights(self)
 
 
 @dataclass(frozen=True, eq=False)

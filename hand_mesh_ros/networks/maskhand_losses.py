@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hand_mesh_ros.networks.handmim import HandStep
 from hand_mesh_ros.networks.handmim_losses import HandMIMLossWeights, HandTruth, handmim_losses
+from hand_mesh_ros.networks.loss_weights import check_loss_weights
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,7 @@ class MaskHandLossWeights:
     """Of the heat-maps."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if not getattr(self, field.name) >= 0.0:
-                raise ValueError(f"{field.name} must be 0 or more, got {getattr(self, field.name)}")
+        check_loss_weights(self)
 
 
 def maskhand_losses(
