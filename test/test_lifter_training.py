@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -179,6 +181,20 @@ def test_made_ahead_stops_with_its_reader():
         if thread is not threading.main_thread():
             thread.join(2.0)
     assert threading.active_count() < before
+
+
+def test_a_program_may_end_while_batches_are_made():
+    program = (
+        "import torch\n"
+        "from hand_mesh_ros.training.ahead import made_ahead\n"
+        "def endless():\n"
+        "    while True:\n"
+        "        yield torch.rand(1500, 1500) @ torch.rand(1500, 1500)\n"
+        "kept = made_ahead(endless(), 2)\n"
+        "next(kept)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_impossible_options_are_refused():

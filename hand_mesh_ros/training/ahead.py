@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 from collections.abc import Iterator
@@ -35,7 +36,16 @@ def made_ahead(items: Iterator[_T], number: int) -> Iterator[_T]:
         except BaseException as error:  # given on, not swallowed
             put(None, error)
 
-    threading.Thread(target=make, daemon=True).start()
+    thread = threading.Thread(target=make, daemon=True)
+
+    def stop() -> None:
+        stopped.set()
+        if threading.current_thread() is not thread:
+            thread.join()
+
+    thread.start()
+    # A thread that is still inside torch when Python ends would abort the program.
+    atexit.register(stop)
     try:
         while True:
             item, error = made.get()
@@ -45,4 +55,5 @@ def made_ahead(items: Iterator[_T], number: int) -> Iterator[_T]:
                 raise error
             yield item  # pyright: ignore[reportReturnType]
     finally:
-        stopped.set()
+        atexit.unregister(stop)
+        stop()
