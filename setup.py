@@ -18,7 +18,7 @@ setup(
     package_data={
         "hand_mesh_ros.hand_models.data": ["*.npz"],
         "hand_mesh_ros.training.data": ["*.npz"],
-        "hand_mesh_ros.weights": ["*.safetensors", "*.md"],
+        "hand_mesh_ros.weights": ["*.safetensors", "*.md", "SHA256SUMS"],
         "hand_mesh_ros.msg": ["*.msg"],
         "hand_mesh_ros.config": ["*.yaml"],
     },

@@ -18,11 +18,14 @@ from hand_mesh_ros.reconstruction.base import Reconstructor
 from hand_mesh_ros.reconstruction.landmark_fit import LandmarkFit
 from hand_mesh_ros.reconstruction.lifter import Lifter
 from hand_mesh_ros.ros.parameters import NodeParameters, ParameterError
+from hand_mesh_ros.safety import Action, SafetyGates, SafetyLimits
 from hand_mesh_ros.smoothing import HandSmoother
 from hand_mesh_ros.tracking import Tracker
 
 IMAGE_NETWORKS = ("m3dhmr", "handmim", "amvur", "maskhand")
 """Models that look at pixels; they need torch and weights."""
+DRAWS_HANDS = ("maskhand",)
+"""Those of them that can say what else a hand may be."""
 
 
 Log = Callable[[str], None]
@@ -59,11 +62,17 @@ def build_pipeline(parameters: NodeParameters, *, log: Log = _say) -> Pipeline:
         tracker=Tracker(max_gap_s=parameters.lost_hand_timeout_s),
         reconstructor=reconstructor,
         smoother=build_smoother(parameters, reconstructor.hand_model),
+        safety=build_safety(parameters, reconstructor.hand_model),
     )
 
 
 def build_reconstructor(parameters: NodeParameters, *, log: Log = _say) -> Reconstructor:
     """What makes meshes of detections; raises as `build_pipeline` does."""
+    if parameters.num_hypotheses > 1 and parameters.model not in DRAWS_HANDS:
+        raise ParameterError(
+            f"parameter num_hypotheses: got {parameters.num_hypotheses}, expected 1: "
+            f'"{parameters.model}" makes one hand; {", ".join(DRAWS_HANDS)} makes several'
+        )
     model, known_hand_length_m = _hand_model(parameters), parameters.known_hand_length_m or None
     if parameters.model == "landmark_fit":
         return LandmarkFit(model, known_hand_length_m=known_hand_length_m)
@@ -83,6 +92,19 @@ def build_smoother(parameters: NodeParameters, model: HandModel) -> HandSmoother
     return HandSmoother(
         model, min_cutoff_hz=parameters.smoothing_min_cutoff_hz, beta=parameters.smoothing_beta
     )
+
+
+def build_safety(parameters: NodeParameters, model: HandModel) -> SafetyGates:
+    """The gates that every hand passes before it is smoothed and published."""
+    limits = SafetyLimits(
+        action=cast(Action, parameters.safety_action),
+        joint_margin_deg=parameters.safety_joint_margin_deg,
+        max_speed_m_s=parameters.safety_max_speed_m_s,
+        max_turn_rate_rad_s=parameters.safety_max_turn_rate_rad_s,
+        max_reprojection_error=parameters.safety_max_reprojection_error,
+        min_side_score=parameters.safety_min_side_score,
+    )
+    return SafetyGates(model, limits)
 
 
 def _image_network(
@@ -109,6 +131,7 @@ def _image_network(
             model,
             checkpoint=parameters.checkpoint,
             known_hand_length_m=known_hand_length_m,
+            num_hypotheses=parameters.num_hypotheses,
             engine=options,
             log=log,
         )

@@ -17,6 +17,8 @@ LENS_MODELS = {"plumb_bob": (0, 4, 5), "rational_polynomial": (8,), "equidistant
 
 _MIN_DEPTH_M = 1e-6
 _MAX_NEWTON_STEPS = 25
+_LARGEST = 1e9
+"""Of a matrix or a distortion; beyond that, the lens polynomials' own numbers overflow."""
 _LAST_STEP_FROM = 1e-7
 """In units of the focal length. One more Newton step squares this: far below a nano-pixel."""
 
@@ -65,6 +67,12 @@ class Camera:
             raise ValueError(
                 f"distortion model {self.distortion_model} takes {' or '.join(map(str, counts))} "
                 f"finite coefficients, got {D.size}: {D.tolist()}"
+            )
+        largest = max(np.abs(K).max(), 1.0 / K[0, 0], 1.0 / K[1, 1], np.abs(D).max(initial=0.0))
+        if largest > _LARGEST:
+            raise ValueError(
+                f"camera matrix {K.tolist()} or distortion {D.tolist()} has numbers that no camera "
+                f"has, expected focal lengths from {1 / _LARGEST:g} px and all up to {_LARGEST:g}"
             )
         object.__setattr__(self, "K", K)
         object.__setattr__(self, "D", D)
@@ -179,6 +187,8 @@ def _read_only(values: np.ndarray) -> np.ndarray:
 
 def _first_positive_root(coefficients: np.ndarray) -> float:
     """Smallest positive real root, lowest power first; infinity where there is none."""
+    # What is next to nothing would, as the leading one, make the others overflow.
+    coefficients = np.where(np.abs(coefficients) < 1e-30, 0.0, coefficients)
     roots = polynomial.polyroots(np.trim_zeros(coefficients, "b"))
     real = roots.real[(np.abs(roots.imag) < 1e-9 * np.abs(roots)) & (roots.real > 0.0)]
     return float(real.min()) if real.size else np.inf

@@ -12,6 +12,8 @@ import yaml
 
 from hand_mesh_ros.conventions import RootSource, Side
 from hand_mesh_ros.hand_models.hand_model import NUM_SHAPE, HandModel
+from hand_mesh_ros.one_line import OneLineError
+from hand_mesh_ros.plain_yaml import PlainYamlError, read_yaml
 from hand_mesh_ros.types import Hand
 
 MIN_FRAMES = 10
@@ -27,7 +29,7 @@ _CAUCHY = 2.5
 _ROUNDS = 8
 
 
-class CalibrationError(ValueError):
+class CalibrationError(OneLineError, ValueError):
     """Too few frames, or a file that holds no calibration; the text says why in one line."""
 
 
@@ -160,11 +162,11 @@ def load_calibrations(path: Path, model: HandModel) -> dict[Side, HandCalibratio
     The length is taken from the shape, so a file edited by hand cannot contradict itself.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CalibrationError(f"hand calibration {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CalibrationError(f"hand calibration {path} is no YAML: {_line(error)}") from error
+    except (PlainYamlError, UnicodeDecodeError) as error:
+        raise CalibrationError(f"hand calibration {path} is no YAML: {error}") from error
     hands = content.get("hands") if isinstance(content, dict) else None
     if not isinstance(hands, dict) or not hands:
         raise CalibrationError(
@@ -191,8 +193,8 @@ def _checked(what: str, name: object, entry: Any, model: HandModel) -> HandCalib
         shape = np.array(entry.get("shape"), np.float64)
         stddev = float(entry["hand_length_stddev_m"])
         frames = int(entry.get("frames", 0))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CalibrationError(f"{what}: numbers are missing or wrong ({_line(error)})") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise CalibrationError(f"{what}: numbers are missing or wrong ({error})") from error
     if shape.shape != (NUM_SHAPE,) or not np.isfinite(shape).all():
         raise CalibrationError(f"{what}: shape must be {NUM_SHAPE} finite numbers")
     length = model.hand_length_m(shape)
@@ -206,7 +208,3 @@ def _checked(what: str, name: object, entry: Any, model: HandModel) -> HandCalib
     side = Side.LEFT if name == "left" else Side.RIGHT
     by_depth = bool(entry.get("by_depth", False))
     return HandCalibration(side, model.name, shape, length, stddev, frames, by_depth)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -17,13 +17,14 @@ from hand_mesh_ros.grasp import grasp_aperture_m
 from hand_mesh_ros.hand_calibration import HandCalibration
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.reconstruction.base import Reconstructor
+from hand_mesh_ros.safety import Judged, SafetyGates, without_broken_detections
 from hand_mesh_ros.smoothing import HandSmoother
 from hand_mesh_ros.tracking import Tracker
 from hand_mesh_ros.types import Frame, Hand, Reconstruction, Result, Root, Track
 
 
 class Pipeline:
-    """Detect, track, reconstruct, place, smooth; one frame at a time, in the order of stamps."""
+    """Detect, track, reconstruct, place, judge, smooth; one frame at a time, in order of stamps."""
 
     def __init__(
         self,
@@ -32,11 +33,13 @@ class Pipeline:
         tracker: Tracker,
         reconstructor: Reconstructor,
         smoother: HandSmoother | None,
+        safety: SafetyGates | None = None,
     ) -> None:
         self.detector = detector
         self.tracker = tracker
         self.reconstructor = reconstructor
         self.smoother = smoother
+        self.safety = safety
         self._depth = DepthRefiner(reconstructor.hand_model)
 
     @property
@@ -53,26 +56,34 @@ class Pipeline:
         """Every hand of one frame; what the evidence doesn't fix is left out, never guessed."""
         stage_s: dict[str, float] = {}
         with _timed(stage_s, "detection"):
-            detections = self.detector.detect(frame.image, frame.stamp_ns)
+            detected = self.detector.detect(frame.image, frame.stamp_ns)
+            detections, broken = without_broken_detections(detected)
         with _timed(stage_s, "tracking"):
             tracks = self.tracker.update(detections, frame.stamp_ns)
         with _timed(stage_s, "reconstruction"):
             reconstructions = self.reconstructor.reconstruct(frame, tracks)
         refusals: list[str] = []
         with _timed(stage_s, "root"):
-            unsmoothed = tuple(self._place(frame, tracks, reconstructions, refusals))
+            placed = tuple(self._place(frame, tracks, reconstructions, refusals))
+            hypotheses = tuple(self._place_alternatives(frame, tracks, reconstructions))
+        with _timed(stage_s, "safety"):
+            judged = Judged(sound=placed)
+            if self.safety is not None:
+                judged = self.safety.judge(placed, frame)
         with _timed(stage_s, "smoothing"):
-            hands = unsmoothed
+            hands = judged.sound
             if self.smoother is not None:
-                hands = self.smoother.update(unsmoothed, frame.stamp_ns)
+                hands = self.smoother.update(judged.sound, frame.stamp_ns)
         return Result(
             frame.stamp_ns,
             frame.frame_id,
-            hands,
+            hands + judged.marked,
             tuple(detections),
             stage_s,
-            unsmoothed,
+            judged.sound,
             tuple(refusals),
+            _of_tracks(hypotheses, hands),
+            broken + judged.reasons,
         )
 
     def use_calibrations(self, calibrations: Mapping[Side, HandCalibration]) -> None:
@@ -86,6 +97,8 @@ class Pipeline:
         self.reconstructor.reset()
         if self.smoother is not None:
             self.smoother.reset()
+        if self.safety is not None:
+            self.safety.reset()
 
     def close(self) -> None:
         """Free what the detector holds."""
@@ -102,29 +115,48 @@ class Pipeline:
         for track, reconstruction in zip(tracks, reconstructions, strict=True):
             if reconstruction is None:
                 continue
-            keypoints_px = track.detection.keypoints_px
-            stddev_px = LANDMARK_STDDEV * float(np.ptp(keypoints_px, axis=0).max())
-            root = solve_root(
-                reconstruction.keypoints_m,
-                keypoints_px,
-                frame.camera,
-                stddev_px=stddev_px,
-                keypoint_stddev_m=reconstruction.keypoint_stddev_m,
-                initial_t=reconstruction.t_camera_wrist_guess,
-                depth_stddev_m=_depth_stddev_m(reconstruction),
-            )
-            if root is None:
+            hand = self._placed(frame, track, reconstruction, refusals)
+            if hand is None:
                 continue
-            placed = reconstruction, _with_size(root, reconstruction.size_stddev)
-            if frame.depth_m is not None:
-                by_depth = self._depth.refine(
-                    reconstruction, root, frame, track.side, keypoints_px, stddev_px=stddev_px
-                )
-                if isinstance(by_depth, DepthRefusal):
-                    refusals.append(f"{track.side.name.lower()} hand: {by_depth.reason}")
-                else:
-                    placed = by_depth.reconstruction, by_depth.root
-            yield self._hand(frame, track, *placed)
+            sure = 1.0 if reconstruction.score is None else reconstruction.score
+            yield replace(hand, score=sure * hand.score)
+
+    def _place_alternatives(
+        self, frame: Frame, tracks: list[Track], reconstructions: list[Reconstruction | None]
+    ) -> Iterator[Hand]:
+        """All that each hand may be, each where it fits the landmarks best."""
+        for track, reconstruction in zip(tracks, reconstructions, strict=True):
+            for alternative in () if reconstruction is None else reconstruction.alternatives:
+                hand = self._placed(frame, track, alternative, [])
+                if hand is not None and alternative.score is not None:
+                    yield replace(hand, score=alternative.score)
+
+    def _placed(
+        self, frame: Frame, track: Track, reconstruction: Reconstruction, refusals: list[str]
+    ) -> Hand | None:
+        keypoints_px = track.detection.keypoints_px
+        stddev_px = LANDMARK_STDDEV * float(np.ptp(keypoints_px, axis=0).max())
+        root = solve_root(
+            reconstruction.keypoints_m,
+            keypoints_px,
+            frame.camera,
+            stddev_px=stddev_px,
+            keypoint_stddev_m=reconstruction.keypoint_stddev_m,
+            initial_t=reconstruction.t_camera_wrist_guess,
+            depth_stddev_m=_depth_stddev_m(reconstruction),
+        )
+        if root is None:
+            return None
+        placed = reconstruction, _with_size(root, reconstruction.size_stddev)
+        if frame.depth_m is not None:
+            by_depth = self._depth.refine(
+                reconstruction, root, frame, track.side, keypoints_px, stddev_px=stddev_px
+            )
+            if isinstance(by_depth, DepthRefusal):
+                refusals.append(f"{track.side.name.lower()} hand: {by_depth.reason}")
+            else:
+                placed = by_depth.reconstruction, by_depth.root
+        return self._hand(frame, track, *placed)
 
     def _hand(self, frame: Frame, track: Track, reconstruction: Reconstruction, root: Root) -> Hand:
         t = root.t_camera_wrist
@@ -157,6 +189,12 @@ class Pipeline:
             vertex_stddev_m=reconstruction.vertex_stddev_m,
             vertex_colors=reconstruction.vertex_colors,
         )
+
+
+def _of_tracks(hypotheses: tuple[Hand, ...], hands: tuple[Hand, ...]) -> tuple[Hand, ...]:
+    """Those of hands that passed the safety gates."""
+    tracks = {hand.track_id for hand in hands}
+    return tuple(hand for hand in hypotheses if hand.track_id in tracks)
 
 
 def _depth_stddev_m(reconstruction: Reconstruction) -> float | None:

@@ -78,6 +78,11 @@ class Reconstruction:
     """(V,) float64, m, or None where not estimated."""
     vertex_colors: np.ndarray | None = None
     """(V, 3) uint8 RGB, or None."""
+    score: float | None = None
+    """How sure the reconstruction is of this mesh, above 0 to 1; None where it does not say."""
+    alternatives: tuple[Reconstruction, ...] = ()
+    """All hands that the image may show, this one among them, the likeliest first; their scores are
+    probabilities that sum to 1. Empty where only one was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,8 @@ class Hand:
     side: Side
     side_score: float
     score: float
+    """Probability that there is a hand, times the reconstruction's own score where it has one; 0
+    where a safety gate marked it."""
     T_camera_wrist: np.ndarray
     """(4, 4) float64, pose of the hand model's wrist frame in the camera frame, m."""
     root_covariance: np.ndarray
@@ -151,6 +158,11 @@ class Result:
     stage_s: dict[str, float] = field(default_factory=dict)
     """Seconds spent in each stage, by its name ("detection", "reconstruction", ...)."""
     unsmoothed_hands: tuple[Hand, ...] = ()
-    """The hands as this frame alone shows them; what a calibration averages."""
+    """The sound hands as this frame alone shows them; what a calibration averages."""
     depth_refusals: tuple[str, ...] = ()
     """Why depth did not place a hand, one line for each that was left to its reprojection."""
+    hypotheses: tuple[Hand, ...] = ()
+    """Of each hand that has several all that it may be, unsmoothed, with its track's id; their
+    scores are probabilities among them."""
+    safety_reasons: tuple[str, ...] = ()
+    """Why a safety gate held a hand back or marked it, one line for each."""

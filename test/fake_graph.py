@@ -32,6 +32,7 @@ class FakeGraph:
     """Implements `hand_mesh_ros.ros.graph.Graph`."""
 
     node_name = "hand_mesh"
+    clock_ns = 1_900_000_000_000_000_000
 
     def __init__(self, store):
         self.store = store
@@ -56,7 +57,7 @@ class FakeGraph:
         self.services[name] = (kind, callback)
 
     def now_ns(self):
-        return 5_000_000_000
+        return self.clock_ns
 
     def spin(self):
         self.stopped.wait()

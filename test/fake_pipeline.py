@@ -13,7 +13,7 @@ class FakePipeline:
     def __init__(self):
         self.hand_model = small_hand_model()
         self.back_end = "fake"
-        self.hands = ()
+        self.hands = self.hypotheses = ()
         self.frames = []
         self.resets = 0
         self.closed = False
@@ -31,7 +31,12 @@ class FakePipeline:
             raise error
         detections = tuple(sample_detection(h.side) for h in self.hands)
         return Result(
-            frame.stamp_ns, frame.frame_id, tuple(self.hands), detections, {"detection": 0.002}
+            frame.stamp_ns,
+            frame.frame_id,
+            tuple(self.hands),
+            detections,
+            {"detection": 0.002},
+            hypotheses=tuple(self.hypotheses),
         )
 
     def reset(self):

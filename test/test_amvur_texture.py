@@ -256,7 +256,7 @@ def test_the_task_trains_and_measures_the_texture():
     changes = [
         *(f"network.image_size_px={SIZE}", "network.texture=local", "network.landmark_cue=false"),
         *("task.images={bank_size: 16, skin_detail: 0}", "task.validation_hands=2"),
-        "trainer.batch_size=2",
+        *("trainer.batch_size=2", "task.backbone_weights=''"),
     ]
     task = build_task(default_run_config("amvur").assigned(changes))
     place = {"seed": 0, "rank": 0, "world_size": 1, "device": torch.device("cpu")}

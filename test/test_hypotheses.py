@@ -10,7 +10,7 @@ from hand_mesh_ros.reconstruction.hypotheses import (
     plausible_hands,
     reprojection_error,
     reprojects_well,
-    vertex_stddev_m,
+    scatter_m,
 )
 
 HAND = load_open_hand()
@@ -32,7 +32,7 @@ def hands():
 
 
 def test_the_hand_that_was_seen_stays_and_others_go(hands):
-    vertices, keypoints = hands
+    _, keypoints = hands
     seen = CAMERA.project(keypoints[3] + ROOT)
     assert reprojection_error(keypoints[3], seen, CAMERA) < 1e-3
     # The same hand deeper or flatter looks the same from here.
@@ -41,17 +41,13 @@ def test_the_hand_that_was_seen_stays_and_others_go(hands):
     others = [reprojection_error(keypoints[i], seen, CAMERA) for i in (0, 1, 2, 4, 5)]
     assert min(others) > 0.1
     kept = plausible_hands(
-        np.append(vertices, vertices[3:4] * [1.0, 1.0, 0.9], axis=0),
         np.array([0.9, 0.8, 0.7, 0.1, 0.6, 0.5, 0.3]),
         np.append(keypoints, alike[None], axis=0),
         seen,
         CAMERA,
     )
-    assert len(kept.vertices_m) == 2
+    assert kept.rows.tolist() == [6, 3]
     np.testing.assert_allclose(kept.probability, [0.75, 0.25])
-    np.testing.assert_allclose(kept.vertices_m[1], vertices[3])
-    depth_stddev = 0.1 * np.abs(vertices[3, :, 2]) * np.sqrt(0.75 * 0.25)
-    np.testing.assert_allclose(kept.vertex_stddev_m, depth_stddev / np.sqrt(3.0), atol=1e-9)
 
 
 def test_missing_landmarks_are_left_out(hands):
@@ -74,18 +70,21 @@ def test_good_is_what_is_not_much_worse_than_the_best():
     assert reprojects_well(np.array([np.inf, np.inf])).all()
 
 
-def test_deviation_is_weighted_and_of_one_coordinate():
-    vertices = np.zeros((2, 1, 3))
-    vertices[1, 0] = [0.004, 0.004, 0.004]
-    assert vertex_stddev_m(vertices, np.array([0.5, 0.5])) == pytest.approx([0.002])
-    assert vertex_stddev_m(vertices, np.array([1.0, 0.0])) == pytest.approx([0.0])
-    assert vertex_stddev_m(vertices[:1], np.ones(1)) == pytest.approx([0.0])
+def test_deviation_is_weighted_of_one_coordinate_and_about_the_centre():
+    vertices = np.zeros((2, 2, 3))
+    vertices[1, 0], vertices[1, 1] = 0.004, -0.004
+    assert scatter_m(vertices, np.array([0.5, 0.5])) == pytest.approx([0.002, 0.002])
+    assert scatter_m(vertices, np.array([0.9, 0.1])) == pytest.approx([0.0012, 0.0012])
+    moved = vertices + np.array([[[0.1, 0.0, 0.0]], [[0.0, 0.0, 0.0]]])
+    assert scatter_m(moved, np.array([0.5, 0.5])) == (pytest.approx([0.002, 0.002]))
+    assert scatter_m(vertices, np.array([1.0, 0.0])) == pytest.approx([0.0, 0.0])
+    assert scatter_m(vertices[:1], np.ones(1)) == pytest.approx([0.0, 0.0])
 
 
 def test_bad_input_is_refused(hands):
-    vertices, keypoints = hands
+    _, keypoints = hands
     seen = CAMERA.project(keypoints[0] + ROOT)
-    with pytest.raises(ValueError, match="are of 6, 5, 6 hands, expected the same"):
-        plausible_hands(vertices, np.ones(5), keypoints, seen, CAMERA)
+    with pytest.raises(ValueError, match="are of 5, 6 hands, expected the same"):
+        plausible_hands(np.ones(5), keypoints, seen, CAMERA)
     with pytest.raises(ValueError, match="expected numbers above 0"):
-        plausible_hands(vertices, np.zeros(6), keypoints, seen, CAMERA)
+        plausible_hands(np.zeros(6), keypoints, seen, CAMERA)

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hand_samples import NUM_FACES, sample_hand, small_hand_model
 
 from hand_mesh_ros.conventions import KEYPOINT_NAMES, Side
-from hand_mesh_ros.ros.markers import MARKER_ARRAY, HandMarkers, marker_array
+from hand_mesh_ros.ros.marker_encoder import MARKER_ARRAY, marker_array
+from hand_mesh_ros.ros.markers import NAMESPACES, HandMarkers
 from hand_mesh_ros.ros.typestore import Typestore
+from hand_mesh_ros.viewer.palette import SIDE_RGB
 
 STAMP_NS = 1_700_000_000_123_456_789
 STORE = Typestore("jazzy")
@@ -25,21 +29,60 @@ def decode(cdr):
 @pytest.mark.parametrize(
     "sides", [(), (Side.LEFT,), (Side.RIGHT,), (Side.LEFT, Side.RIGHT), (Side.RIGHT,) * 3]
 )
-def test_template_bytes_equal_the_slow_encoding(frame_id, sides):
+@pytest.mark.parametrize("colors", ["side", "uncertainty", "texture"])
+def test_template_bytes_equal_the_slow_encoding(frame_id, sides, colors):
     """Several frames through one template, for every alignment that the names can cause."""
     markers = HandMarkers(STORE, MODEL)
     for frame in range(3):
-        hands = hands_of(*sides, seed=100 * frame)
+        hands = [painted(hand, seed=frame) for hand in hands_of(*sides, seed=100 * frame)]
+        looks = {"colors": colors, "hypotheses": [replace(h, score=0.3) for h in hands]}
         stamp_ns = STAMP_NS + frame * 33_000_000
-        slow = marker_array(STORE, [markers.points(h) for h in hands], stamp_ns, frame_id)
+        slow = marker_array(STORE, markers.drawn(hands, **looks), stamp_ns, frame_id)
         expected = STORE.encode(slow, MARKER_ARRAY)
-        assert bytes(markers.encode(hands, stamp_ns, frame_id)) == expected
+        assert bytes(markers.encode(hands, stamp_ns, frame_id, **looks)) == expected
 
 
-def test_hands_are_sorted_by_side_so_that_templates_are_few():
+def painted(hand, seed=0):
+    random = np.random.default_rng(seed)
+    count = len(hand.vertices_m)
+    return replace(
+        hand,
+        vertex_stddev_m=random.uniform(0.0, 0.03, count),
+        vertex_colors=random.integers(0, 256, (count, 3), np.uint8),
+    )
+
+
+def test_meshes_show_texture_or_deviations_where_there_are_any():
+    hand = painted(sample_hand(Side.RIGHT))
     markers = HandMarkers(STORE, MODEL)
+
+    def corners(hand, colors):
+        mesh = decode(markers.encode([hand], STAMP_NS, "cam", colors=colors))[0]
+        return 255.0 * np.array([[c.r, c.g, c.b] for c in mesh.colors])
+
+    np.testing.assert_allclose(
+        corners(hand, "texture"), hand.vertex_colors[MODEL.faces.reshape(-1)], atol=1e-3
+    )
+    certain = replace(hand, vertex_stddev_m=np.zeros(len(hand.vertices_m)))
+    assert not np.allclose(corners(hand, "uncertainty"), corners(certain, "uncertainty"))
+    plain = replace(hand, vertex_stddev_m=None, vertex_colors=None)
+    for colors in ("uncertainty", "texture"):
+        np.testing.assert_allclose(
+            corners(plain, colors), np.tile(SIDE_RGB[Side.RIGHT], (3 * NUM_FACES, 1)), atol=1e-3
+        )
+
+
+def test_hypotheses_have_ids_of_their_own_and_are_the_more_solid_the_likelier():
     a, b = hands_of(Side.RIGHT, Side.LEFT)
-    assert markers.encode([a, b], STAMP_NS, "cam") == markers.encode([b, a], STAMP_NS, "cam")
+    several = [replace(a, score=0.7), replace(a, score=0.3), replace(b, score=1.0)]
+    found = decode(HandMarkers(STORE, MODEL).encode([a, b], STAMP_NS, "cam", hypotheses=several))
+    assert {m.ns for m in found} == set(NAMESPACES)
+    drawn = [m for m in found if m.ns == "hand_hypotheses"]
+    assert len({m.id for m in drawn}) == 3
+    alpha = [m.color.a for m in drawn]
+    assert 1.0 > alpha[2] > alpha[0] > alpha[1] > 0.0
+    xyz = np.array([[p.x, p.y, p.z] for p in drawn[1].points]).reshape(NUM_FACES, 3, 3)
+    np.testing.assert_array_equal(xyz, a.vertices_m[MODEL.faces])
 
 
 @pytest.mark.parametrize("side", list(Side))

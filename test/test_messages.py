@@ -12,6 +12,7 @@ from hand_mesh_ros.ros import messages
 from hand_mesh_ros.ros.named_hands import NamedHands
 from hand_mesh_ros.ros.typestore import Typestore
 from hand_mesh_ros.rotations import rotation_from_axis_angle
+from hand_mesh_ros.safety import broken_fields
 from hand_mesh_ros.types import Result
 
 STAMP_NS = 1_700_000_000_123_456_789
@@ -213,11 +214,11 @@ def test_image_message_round_trip():
 
 
 def test_numbers_that_are_not_finite_are_named():
-    assert messages.broken_fields(sample_hand()) == []
+    assert broken_fields(sample_hand()) == []
     vertices = sample_hand().vertices_m.copy()
     vertices[3, 1] = np.nan
     hand = sample_hand(vertices_m=vertices, grasp_aperture_m=np.inf, pose=None)
-    assert messages.broken_fields(hand) == ["vertices_m", "grasp_aperture_m"]
+    assert broken_fields(hand) == ["vertices_m", "grasp_aperture_m"]
 
 
 def test_one_hand_of_a_side_owns_its_name_until_it_is_lost():

@@ -252,6 +252,71 @@ def test_a_hand_without_pose_goes_through_everything(with_depth):
         assert list(states.name) == []
 
 
+class Doubting(Knowing):
+    """One that also draws hands: the true one again, and one that is bent out of all likeness."""
+
+    def answer(self, hand):
+        answer = super().answer(hand)
+        vertices = answer["vertices_m"]
+        deeper, wrong = vertices * [1.0, 1.0, 0.9], vertices * [0.3, 1.0, 1.0]
+        several = np.stack([vertices, deeper, wrong])
+        return answer | {
+            "score": np.array(0.4),
+            "hypotheses_vertices_m": several,
+            "hypotheses_score": np.array([0.4, 0.1, 0.9]),
+        }
+
+
+def test_what_else_a_hand_may_be_goes_through_the_pipeline():
+    frame, hands = scene()
+    frame = replace(frame, depth_m=None)
+    doubting = Doubting(frame.camera, hands)
+    network = NetworkReconstructor(
+        doubting, replace(USE, draws=(2, 5, 15)), MODEL, back_end="a test"
+    )
+    pipeline = Pipeline(
+        detector=Seeing(hands), tracker=Tracker(), reconstructor=network, smoother=None
+    )
+    result = pipeline.process(frame)
+    assert doubting.given[0]["draws"].shape == (2, 2, 5, 15)
+    assert len(result.hands) == 2
+    for hand in result.hands:
+        true = next(h for h in hands if h.side is hand.side)
+        assert hand.score == pytest.approx(0.4 * detection_of(true).score)
+        others = [h for h in result.hypotheses if h.track_id == hand.track_id]
+        assert [h.score for h in others] == pytest.approx([0.8, 0.2])  # the wrong one is dropped
+        np.testing.assert_allclose(others[0].vertices_m, hand.vertices_m)
+        # Hands that differ in depth alone scatter where they are far from their middle in depth.
+        depth = np.abs(hand.vertices_m[:, 2] - hand.vertices_m[:, 2].mean())
+        wanted = 0.1 * depth * np.sqrt(0.8 * 0.2 / 3.0)
+        tilted = np.corrcoef(hand.vertex_stddev_m, wanted)[0, 1]
+        assert hand.vertex_stddev_m.max() < 0.02
+        assert tilted > 0.5
+
+
+def test_draws_are_those_of_the_image_and_the_track():
+    frame, hands = scene()
+    given = []
+    for stamp_ns in (5, 5, 6):
+        doubting = Doubting(frame.camera, hands)
+        network = NetworkReconstructor(
+            doubting, replace(USE, draws=(2, 5, 15)), MODEL, back_end="a test"
+        )
+        network.reconstruct(replace(frame, stamp_ns=stamp_ns), tracks_of(hands))
+        given.append(doubting.given[0]["draws"])
+    np.testing.assert_array_equal(given[0], given[1])
+    assert not np.allclose(given[0], given[2])
+    assert not np.allclose(given[0][0], given[0][1])
+    assert given[0].min() >= 0.0
+    assert given[0].max() < 1.0
+
+
+def test_only_networks_that_draw_make_several_hands():
+    for model in ("lifter", "m3dhmr"):
+        with pytest.raises(ParameterError, match=f'num_hypotheses: got 3, expected 1: "{model}"'):
+            build_reconstructor(NodeParameters(model=model, num_hypotheses=3))
+
+
 def tiny(keypoints="anatomical"):
     return M3DHMRConfig(
         stack_widths=(8,),

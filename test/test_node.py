@@ -86,6 +86,45 @@ def warnings(caplog):
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
+# Several hands that one may be ------------------------------------------------------------------
+
+
+def test_hypotheses_are_sent_and_drawn_by_their_probability():
+    bench = Bench(num_hypotheses=4)
+    bench.send_info()
+    hand = sample_hand(track_id=7)
+    bench.pipeline.hands = (hand,)
+    bench.pipeline.hypotheses = (replace(hand, score=0.75), replace(hand, score=0.25))
+    bench.send_image(START_NS)
+    (array,) = bench.graph.messages("hand_hypotheses")
+    assert [(h.track_id, round(h.score, 3)) for h in array.hands] == [(7, 0.75), (7, 0.25)]
+    assert stamp_ns(array) == START_NS
+    drawn = bench.graph.messages("hand_markers")[-1].markers[4:]
+    assert {m.ns for m in drawn} == {"hand_hypotheses"}
+    assert len({m.id for m in drawn}) == 2
+    assert 1.0 > drawn[0].color.a > drawn[1].color.a > 0.0
+    assert len(bench.graph.messages("hand_meshes")[0].hands) == 1
+    bench.node.close()
+
+
+def test_hypotheses_without_numbers_are_not_sent():
+    bench = Bench(num_hypotheses=2)
+    bench.send_info()
+    hand = sample_hand(track_id=7)
+    broken = replace(hand, vertices_m=np.full_like(hand.vertices_m, np.nan))
+    bench.pipeline.hands, bench.pipeline.hypotheses = (hand,), (hand, broken)
+    bench.send_image(START_NS)
+    (array,) = bench.graph.messages("hand_hypotheses")
+    assert len(array.hands) == 1
+    bench.node.close()
+
+
+def test_one_hypothesis_sends_none(calibrated):
+    calibrated.pipeline.hands = (sample_hand(track_id=1),)
+    calibrated.send_image(START_NS)
+    assert calibrated.count("hand_hypotheses") == 0
+
+
 # Wiring ---------------------------------------------------------------------------------------
 
 
@@ -94,6 +133,7 @@ def test_topics_types_and_qos(bench):
     assert {t: p.type_name.rpartition("/")[2] for t, p in publishers.items()} == {
         "hand_meshes": "HandMeshArray",
         "hand_mesh": "HandMesh",
+        "hand_hypotheses": "HandMeshArray",
         "hand_topology": "HandTopology",
         "/tf": "TFMessage",
         "hand_joint_states": "JointState",

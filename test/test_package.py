@@ -14,7 +14,7 @@ import yaml
 from hand_mesh_ros import __version__, shared_files
 from hand_mesh_ros.ros import executables
 from hand_mesh_ros.ros.camera_node import CAMERA_INFO_TOPIC, IMAGE_TOPIC
-from hand_mesh_ros.ros.markers import _NAMESPACES
+from hand_mesh_ros.ros.markers import NAMESPACES
 from hand_mesh_ros.ros.parameters import SPEC_OF_NAME
 from hand_mesh_ros.sources.base import DEFAULT_FRAME_ID
 
@@ -181,6 +181,6 @@ def test_rviz_shows_what_the_node_sends():
     assert config["Global Options"]["Fixed Frame"] == DEFAULT_FRAME_ID
     displays = {display["Class"].split("/")[1]: display for display in config["Displays"]}
     assert {"Image", "MarkerArray", "TF"} <= set(displays)
-    assert tuple(displays["MarkerArray"]["Namespaces"]) == _NAMESPACES
+    assert tuple(displays["MarkerArray"]["Namespaces"]) == NAMESPACES
     topics = {d["Topic"]["Value"] for d in config["Displays"] if "Topic" in d}
     assert topics == {f"/{IMAGE_TOPIC}", "/hand_overlay", "/hand_markers"}

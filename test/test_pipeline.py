@@ -203,7 +203,7 @@ def test_the_root_goes_where_the_landmarks_are():
     assert hand.root_covariance[3:, 3:] == pytest.approx(0.01 * np.eye(3))
     assert (result.stamp_ns, result.frame_id) == (FRAME.stamp_ns, "camera")
     assert set(result.stage_s) == {
-        *("detection", "tracking", "reconstruction", "root", "smoothing")
+        *("detection", "tracking", "reconstruction", "root", "safety", "smoothing")
     }
 
 

@@ -36,6 +36,9 @@ _TOPICS = {
     "depth/camera_info": "calibration of the depth images, to check that they are aligned",
     "hand_meshes": "all hands of an image, one message an image; empty when no hand is seen",
     "hand_mesh": "the same hands, one message a hand",
+    "hand_hypotheses": (
+        "with `num_hypotheses` from 2 on: all that each hand may be, its score a probability"
+    ),
     "hand_topology": "faces, names and regions, which never change",
     "/tf": "frames of roots and grasps, below the frame of the image",
     "hand_joint_states": "named anatomical angles, rad; sent while somebody subscribes",

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--join", type=Path, nargs="+", help="files to make the package's data of")
     args = parser.parse_args()
     if args.join:
-        store([dict(np.load(path)) for path in args.join])
+        store([dict(np.load(path, allow_pickle=False)) for path in args.join])
     else:
         np.savez(args.out, **collect(args.hands, args.seed, facing=args.facing))
 

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from hand_mesh_ros.backends.base import first_line
 from hand_mesh_ros.backends.progress import Log, told_progress
+from hand_mesh_ros.file_hash import sha256_of
 
 ENVIRONMENT = "HAND_MESH_CACHE"
 _DEFAULT = "~/.cache/hand_mesh_ros"
@@ -126,7 +127,7 @@ class EngineCache:
         if about.get("format") != _FORMAT or about.get("key") != asdict(key):
             raise _UnfitError("its note is another engine's or another version's")
         try:
-            size, digest = payload.stat().st_size, _digest(payload)
+            size, digest = payload.stat().st_size, sha256_of(payload)
         except OSError as error:
             raise _UnfitError(_reason(error)) from error
         if size != about.get("bytes"):
@@ -149,7 +150,7 @@ class EngineCache:
                 "format": _FORMAT,
                 "key": asdict(key),
                 "bytes": temporary.stat().st_size,
-                "sha256": _digest(temporary),
+                "sha256": sha256_of(temporary),
             }
             temporary_note.write_text(json.dumps(about, indent=1) + "\n")
             note.unlink(missing_ok=True)  # so that no note ever stands beside another's payload
@@ -200,14 +201,6 @@ def _read_note(path: Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise _UnfitError("its note is not readable")
     return about
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _reason(error: Exception) -> str:

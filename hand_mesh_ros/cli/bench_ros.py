@@ -21,6 +21,7 @@ from hand_mesh_ros.ros.markers import HandMarkers
 from hand_mesh_ros.ros.parameters import NodeParameters
 from hand_mesh_ros.ros.throttled_log import ThrottledLog
 from hand_mesh_ros.ros.typestore import Typestore
+from hand_mesh_ros.safety import broken_fields
 from hand_mesh_ros.sources.synthetic import SyntheticCamera
 from hand_mesh_ros.types import Frame, Result
 
@@ -108,7 +109,7 @@ def _publishing_s(kind: str, frames: list[tuple[Frame, Result]]) -> list[float]:
         times_s = []
         for frame, result in frames:
             started_s = time.perf_counter()
-            if any(messages.broken_fields(hand) for hand in result.hands):
+            if any(broken_fields(hand) for hand in result.hands):
                 raise RuntimeError("the synthetic hand is broken")
             publisher.publish(frame, result, parameters, 0.0)
             times_s.append(time.perf_counter() - started_s)

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     with _feed(args) as feed:
         try:
             page = Page(feed, host=args.host, port=args.port)
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:
             raise UsageError(str(error)) from error
         except (OSError, OverflowError) as error:
             raise UsageError(f"cannot listen on {args.host}:{args.port}: {error}") from error

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from hand_mesh_ros.hand_models.anatomy import Anatomy
 from hand_mesh_ros.hand_models.hand_model import HandModel
+from hand_mesh_ros.hand_models.torch_precision import in_single_precision
 
 
 class TorchAngles(nn.Module):
@@ -26,6 +27,7 @@ class TorchAngles(nn.Module):
         slot = torch.as_tensor(3 * (anatomy.joint - 1) + anatomy.slot, dtype=torch.long)
         self.register_buffer("slot_of_angle", slot, persistent=False)
 
+    @in_single_precision
     def forward(self, angles_rad: Tensor) -> Tensor:
         """(B, 15, 3, 3) of each joint but the wrist relative to its parent, from (B, D) angles."""
         turn = _rotations_about(self.axis, angles_rad - self.rest_rad)  # (B, D, 3, 3)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hand_mesh_ros.conventions import JOINT_PARENTS
 from hand_mesh_ros.hand_models.hand_model import HandModel
+from hand_mesh_ros.hand_models.torch_precision import in_single_precision
 
 
 class TorchPosedHand(NamedTuple):
@@ -59,6 +60,7 @@ class TorchHand(nn.Module):
             constant(f"{name}_offset_m", regressor.offset_m)
             constant(f"{name}_offset_dirs_m", regressor.offset_dirs_m)
 
+    @in_single_precision
     def forward(self, rotations: Tensor, shape: Tensor) -> TorchPosedHand:
         """Shape, then pose a batch of hands.
 
@@ -83,6 +85,7 @@ class TorchHand(nn.Module):
         posed = torch.einsum("bvac,bvc->bva", blended[..., :3], vertices) + blended[..., 3]
         return TorchPosedHand(posed, joints, R)
 
+    @in_single_precision
     def keypoints(self, hand: TorchPosedHand, shape: Tensor, regressor: str) -> Tensor:
         """(B, 21, 3) m keypoints of posed hands, by the regressor of that name."""
         joint = self.get_buffer(f"{regressor}_joint")
@@ -92,6 +95,7 @@ class TorchHand(nn.Module):
         return hand.joints_m[:, joint] + turned
 
 
+@in_single_precision
 def rotations_from_6d(six: Tensor) -> Tensor:
     """(..., 6) to (..., 3, 3): two columns made orthonormal, the third across them.
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.mesh_levels import NUM_LEVELS
+from hand_mesh_ros.hand_models.torch_precision import in_single_precision
 from hand_mesh_ros.hand_models.vertex_keypoints import vertex_keypoint_weights
 from hand_mesh_ros.networks.amvur_prior import CameraHead, PriorHand, PriorNet, project
 from hand_mesh_ros.networks.amvur_texture import TextureName, TextureNet
@@ -236,12 +237,18 @@ class AMVUR(nn.Module):
         if self.vertices is not None:
             # Detached: the prior's own losses say what it is.
             start = prior.vertices_m.detach() if prior and self.config.from_prior else None
-            mean, log_variance = self.vertices(whole, cue, start)
-            mean = UNIT_M * mean if start is None else start + UNIT_M * mean
-            mean = mean - self.wrist_weights @ mean
-            log_variance = _LARGEST_LOG * torch.tanh(log_variance / _LARGEST_LOG)
-            mesh = MeshDistribution(mean, PRIOR_STDDEV_M * torch.exp(0.5 * log_variance))
+            mesh = self._distribution(*self.vertices(whole, cue, start), start)
         return Estimate(self.camera(whole), prior, mesh, features)
+
+    @in_single_precision
+    def _distribution(
+        self, mean: Tensor, log_variance: Tensor, start: Tensor | None
+    ) -> MeshDistribution:
+        """From (B, V, 3) numbers of the regressor, and (B, V, 3) m that its means start from."""
+        mean = UNIT_M * mean if start is None else start + UNIT_M * mean
+        mean = mean - self.wrist_weights @ mean
+        log_variance = _LARGEST_LOG * torch.tanh(log_variance / _LARGEST_LOG)
+        return MeshDistribution(mean, PRIOR_STDDEV_M * torch.exp(0.5 * log_variance))
 
     def hand_of(self, estimate: Estimate) -> tuple[Tensor, Tensor]:
         """(B, V, 3) vertices and (B, 21, 3) keypoints: means, or drawn while training."""

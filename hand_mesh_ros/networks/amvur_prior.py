@@ -18,6 +18,7 @@ from hand_mesh_ros.hand_models.anatomy import Anatomy
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.torch_angles import TorchAngles
 from hand_mesh_ros.hand_models.torch_hand import TorchHand, rotations_from_6d, six_from_rotations
+from hand_mesh_ros.hand_models.torch_precision import in_single_precision
 from hand_mesh_ros.networks.layers.mesh_feedback import project_weakly
 
 START_CAMERA = (math.log(5.3), 0.5, 0.85, math.log(1.3))
@@ -75,6 +76,7 @@ class PriorNet(nn.Module):
         self.sizes = [len(part) for part in start]
         self.head = small_head(channels, hidden, torch.cat(start))
 
+    @in_single_precision
     def forward(self, whole: Tensor) -> PriorHand:
         """From (B, C)."""
         six, bend, shape = self.head(whole).split(self.sizes, dim=1)
@@ -96,6 +98,7 @@ class CameraHead(nn.Module):
         super().__init__()
         self.head = small_head(channels, hidden, torch.tensor(START_CAMERA[: 3 + perspective]))
 
+    @in_single_precision
     def forward(self, whole: Tensor) -> Tensor:
         """(B, 3), or (B, 4) with perspective, from (B, C)."""
         return self.head(whole)

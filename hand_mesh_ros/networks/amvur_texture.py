@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.mesh_levels import mesh_levels
+from hand_mesh_ros.hand_models.torch_precision import in_single_precision
 from hand_mesh_ros.networks.amvur_prior import project
 from hand_mesh_ros.networks.layers.image_features import ImageEncoder, ImageFeatures
 from hand_mesh_ros.networks.layers.vit import Block
@@ -102,6 +103,7 @@ class TextureNet(nn.Module):
             start = seen * torch.logit(colors, eps=_DARKEST)
         return torch.sigmoid(start + self.color(self.norm(tokens)))
 
+    @in_single_precision
     def seen_vertices(self, vertices_m: Tensor, camera: Tensor) -> Tensor:
         """(B, V) bool: in the crop, turned to the camera, and no skin lies before it.
 

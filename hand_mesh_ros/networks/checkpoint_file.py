@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from hand_mesh_ros.file_hash import FileHashError, check_packaged
 from hand_mesh_ros.hand_models.hand_model import HandModel
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -173,11 +174,15 @@ def read_checkpoint_file(path: Path | str) -> CheckpointFile:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Metadata and tensors of one file."""
+    """Metadata and tensors of one file; the package's own are compared with their hashes."""
     try:
+        if path.parent == WEIGHTS and path.is_file():
+            check_packaged(path)
         with safe_open(path, framework="np") as opened:
             names = opened.keys()  # an iterator that cannot be iterated without it
             return opened.metadata() or {}, {name: opened.get_tensor(name) for name in names}
+    except FileHashError as error:
+        raise CheckpointError(str(error)) from error
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint") from error
     except (OSError, SafetensorError, TypeError) as error:  # TypeError: a type NumPy has not

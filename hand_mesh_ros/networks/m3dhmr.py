@@ -25,6 +25,7 @@ from hand_mesh_ros.hand_models.spirals import level_spirals, region_spirals
 from hand_mesh_ros.hand_models.vertex_keypoints import vertex_keypoint_weights
 from hand_mesh_ros.networks.layers.gaussian_maps import gaussian_maps
 from hand_mesh_ros.networks.layers.imagenet import NormalizeColors
+from hand_mesh_ros.networks.layers.landmark_context import LandmarkContext
 from hand_mesh_ros.networks.layers.resnet import (
     ResNet,
     ResNetName,
@@ -314,22 +315,6 @@ class Stack(nn.Module):
         cells = nn.functional.avg_pool2d(maps, 2).flatten(2)  # (B, 21, S/8 S/8)
         uv = 0.5 + self.landmark(cells)
         return StackOutput(features, up, maps, uv if near is None else uv + near)
-
-
-class LandmarkContext(nn.Module):
-    """(B, 21, 2) landmarks in crop units to (B, 21, C) features, each one's of all landmarks."""
-
-    def __init__(self, channels: int, width: int = 384, narrow: int = 16) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            *(nn.Linear(42, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()),
-            *(nn.Linear(width, 21 * narrow), nn.Unflatten(1, (21, narrow)), nn.ReLU()),
-            nn.Linear(narrow, channels),
-        )
-
-    def forward(self, uv: Tensor) -> Tensor:
-        """Crop units become about a normal distribution's."""
-        return self.layers(4.0 * (uv - 0.5).flatten(1))
 
 
 class MeshDecoder(nn.Module):

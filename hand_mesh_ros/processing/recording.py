@@ -21,7 +21,7 @@ from hand_mesh_ros.processing.output_folder import OutputFolder
 from hand_mesh_ros.processing.outputs import Answer, Output, RecordingInfo, make_outputs
 from hand_mesh_ros.processing.settings import ProcessingError, Settings
 from hand_mesh_ros.ros.camera_info import same_calibration
-from hand_mesh_ros.ros.messages import broken_fields
+from hand_mesh_ros.safety import broken_fields
 from hand_mesh_ros.sources.base import Source, SourceError
 from hand_mesh_ros.tracking import Tracker
 from hand_mesh_ros.types import Frame, Result

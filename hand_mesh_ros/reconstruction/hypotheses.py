@@ -17,50 +17,42 @@ _LANDMARK_STDDEV_PX = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class HandHypotheses:
-    """H hands that one crop may show, the likeliest first; m, camera axes, wrist at the origin."""
+class PlausibleHands:
+    """Which of several hands of one crop stay, the likeliest first."""
 
-    vertices_m: np.ndarray
-    """(H, V, 3)"""
+    rows: np.ndarray
+    """(N,) their numbers among those that were given."""
     probability: np.ndarray
-    """(H,) sum 1."""
-    vertex_stddev_m: np.ndarray
-    """(V,) how far they scatter, of one coordinate; 0 where there is only one hand."""
+    """(N,) sum 1."""
 
 
 def plausible_hands(
-    vertices_m: np.ndarray,
-    score: np.ndarray,
-    keypoints_m: np.ndarray,
-    keypoints_px: np.ndarray,
-    camera: Camera,
-) -> HandHypotheses:
+    score: np.ndarray, keypoints_m: np.ndarray, keypoints_px: np.ndarray, camera: Camera
+) -> PlausibleHands:
     """Drop the hands that do not project onto the landmarks, and sort the others.
 
     Args:
-        vertices_m: (H, V, 3) of the hands, camera axes, wrist at the origin.
         score: (H,) above 0, of the network.
-        keypoints_m: (H, 21, 3) of the same hands, detector convention.
+        keypoints_m: (H, 21, 3) of the same hands, detector convention, camera axes, wrist at the
+            origin.
         keypoints_px: (21, 2) landmarks in the raw image; NaN where one is missing.
         camera: that took it.
 
     Raises:
         ValueError: the numbers of hands differ, there is none, or a score is not above 0.
     """
-    count = len(vertices_m)
-    if count == 0 or len(score) != count or len(keypoints_m) != count:
+    count = len(score)
+    if count == 0 or len(keypoints_m) != count:
         raise ValueError(
-            f"vertices_m, score, keypoints_m are of {count}, {len(score)}, {len(keypoints_m)} "
-            "hands, expected the same number from 1 on"
+            f"score, keypoints_m are of {count}, {len(keypoints_m)} hands, expected the same "
+            "number from 1 on"
         )
     if not (np.isfinite(score).all() and (score > 0.0).all()):
         raise ValueError(f"score is {score}, expected numbers above 0")
     errors = [reprojection_error(points, keypoints_px, camera) for points in keypoints_m]
     rows = np.flatnonzero(reprojects_well(np.array(errors)))
     rows = rows[np.argsort(-score[rows], kind="stable")]
-    probability = score[rows] / score[rows].sum()
-    kept = vertices_m[rows]
-    return HandHypotheses(kept, probability, vertex_stddev_m(kept, probability))
+    return PlausibleHands(rows, score[rows] / score[rows].sum())
 
 
 def reprojection_error(keypoints_m: np.ndarray, keypoints_px: np.ndarray, camera: Camera) -> float:
@@ -97,7 +89,11 @@ def reprojects_well(errors: np.ndarray) -> np.ndarray:
     return errors <= max(_WORST_RATIO * best, USUAL_ERROR)
 
 
-def vertex_stddev_m(vertices_m: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """(V,) m: standard deviation of one coordinate among (H, V, 3) hands of (H,) probabilities."""
-    mean = np.einsum("h,hvc->vc", probability, vertices_m)
-    return np.sqrt(np.einsum("h,hvc->v", probability, (vertices_m - mean) ** 2) / 3.0)
+def scatter_m(vertices_m: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """(V,) m: standard deviation of one coordinate among (H, V, 3) hands of (H,) probabilities.
+
+    About the hands' centres: where a hand is has deviations of its own.
+    """
+    about = vertices_m - vertices_m.mean(axis=1, keepdims=True)
+    mean = np.einsum("h,hvc->vc", probability, about)
+    return np.sqrt(np.einsum("h,hvc->v", probability, (about - mean) ** 2) / 3.0)

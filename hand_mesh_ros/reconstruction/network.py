@@ -8,7 +8,7 @@ a rule), unless the hand's length is known; `size_stddev` says how far that is f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from hand_mesh_ros.hand_models.vertex_keypoints import vertex_keypoint_weights
 from hand_mesh_ros.hand_size import HandSize
 from hand_mesh_ros.networks.checkpoint import LoadedNetwork, load_network
 from hand_mesh_ros.networks.checkpoint_file import CheckpointError
+from hand_mesh_ros.reconstruction.hypotheses import plausible_hands, scatter_m
 from hand_mesh_ros.rotations import rotation_between
 from hand_mesh_ros.types import Frame, Reconstruction, Track
 
@@ -53,6 +54,8 @@ class NetworkUse:
     """Share by which sizes differ: of people's hands, where a checkpoint has no measured one."""
     palm_turn_rad: float = 0.2
     """Root mean square error of the palm's turn, likewise."""
+    draws: tuple[int, ...] = ()
+    """Random numbers that it takes for one crop's further hands: their shape; empty: none."""
 
     def __post_init__(self) -> None:
         for name in ("size_px", "size_stddev", "palm_turn_rad"):
@@ -67,12 +70,14 @@ class NetworkUse:
         file = loaded.file
         figures: Mapping[str, Any] = file.training.get("figures") or {}
         measured = {k: float(figures[k]) for k in ("size_stddev", "palm_turn_rad") if k in figures}
+        example: Mapping[str, Any] = loaded.network.example_inputs(1)  # type: ignore[operator]
         try:
             return cls(
                 name=file.network,
                 size_px=int(loaded.config.image_size_px),
                 box_factor=float(file.preprocessing.get("box_factor", DEFAULT_BOX_FACTOR)),
-                takes_landmark_cue=bool(getattr(loaded.config, "landmark_cue", False)),
+                takes_landmark_cue="landmark_cue" in example,
+                draws=tuple(example["draws"].shape[1:]) if "draws" in example else (),
                 **measured,
             )
         except (TypeError, ValueError) as error:
@@ -84,7 +89,9 @@ class NetworkReconstructor:
 
     Where it gives `rotations` (B, 16, 3, 3) and `shape` (B, 10) as well, hands have a pose; of
     `vertex_stddev_m` (B, V), `keypoint_stddev_m` (B, 21), both about the hand's centre, and
-    `vertex_colors` (B, V, 3) RGB in [0, 1], they have those that are given and finite.
+    `vertex_colors` (B, V, 3) RGB in [0, 1], they have those that are given and finite; and its
+    `score` (B,). Of `hypotheses_vertices_m` (B, H, V, 3) and `hypotheses_score` (B, H), the first
+    of which is the mesh itself, those stay that the landmarks allow.
     """
 
     def __init__(
@@ -124,6 +131,7 @@ class NetworkReconstructor:
         *,
         checkpoint: str = "",
         known_hand_length_m: float | None = None,
+        num_hypotheses: int = 1,
         engine: EngineOptions | None = None,
         log: Log = print,
     ) -> NetworkReconstructor:
@@ -134,18 +142,22 @@ class NetworkReconstructor:
             model: the right hand.
             checkpoint: path of weights; empty: those in the package.
             known_hand_length_m: scales every mesh to that length.
+            num_hypotheses: hands that are drawn of each crop.
             engine: how to run it; None: as is fastest here, one hand at a time.
             log: gets a line about each engine that is built, refused or taken.
 
         Raises:
             CheckpointError: no such weights, of another network, or for another hand model.
             BackEndError: nothing can run it as asked.
+            ValueError: the network makes one hand of a crop, more are wanted.
         """
         loaded = load_network(checkpoint or name, model)
         if loaded.file.network != name:
             raise CheckpointError(
                 f"{checkpoint}: weights of network {loaded.file.network!r}, expected {name!r}"
             )
+        if num_hypotheses > 1:
+            loaded = _with_hypotheses(loaded, num_hypotheses)
         engine = engine or EngineOptions()
         chosen = open_backend(name, loaded.network, loaded.config, engine, log=log)
         return cls(
@@ -184,11 +196,52 @@ class NetworkReconstructor:
         if use.takes_landmark_cue:
             cues = [_cue(view, rays[i]) for i, view in views.items()]
             inputs["landmark_cue"] = np.stack(cues)
+        if use.draws:
+            inputs["draws"] = np.stack([_draws(frame, tracks[i], use.draws) for i in views])
         outputs = self._run(inputs)
         for row, (i, view) in enumerate(views.items()):
             found = {name: values[row].astype(np.float64) for name, values in outputs.items()}
             results[i] = self._reconstruction(found, view, tracks[i].side)
+            if "hypotheses_vertices_m" in found:
+                results[i] = self._with_alternatives(results[i], found, view, tracks[i], frame)
         return results
+
+    def _with_alternatives(
+        self,
+        likeliest: Reconstruction | None,
+        found: Mapping[str, np.ndarray],
+        view: CropView,
+        track: Track,
+        frame: Frame,
+    ) -> Reconstruction | None:
+        """The likeliest hand, with the others that the landmarks allow and how they scatter."""
+        drawn = found["hypotheses_vertices_m"][1:]
+        others = [self._reconstruction({"vertices_m": v}, view, track.side) for v in drawn]
+        scores = found["hypotheses_score"]
+        hands = [
+            replace(hand, score=float(score))
+            for hand, score in zip([likeliest, *others], scores, strict=True)
+            if hand is not None and score > 0.0
+        ]
+        if not hands:
+            return likeliest
+        keypoints_m = np.stack([hand.keypoints_m for hand in hands])
+        keypoints_px = track.detection.keypoints_px
+        kept = plausible_hands(
+            np.array([hand.score for hand in hands]), keypoints_m, keypoints_px, frame.camera
+        )
+        plausible = [hands[row] for row in kept.rows]
+        # The first one lies in the middle of what is likely: it is given up only if it cannot be.
+        best = hands[0] if 0 in kept.rows else plausible[0]
+        alternatives = tuple(
+            replace(hand, score=float(p))
+            for hand, p in zip(plausible, kept.probability, strict=True)
+        )
+        stddev_m = None
+        if len(plausible) > 1:
+            meshes_m = np.stack([hand.vertices_m for hand in plausible])
+            stddev_m = scatter_m(meshes_m, kept.probability)
+        return replace(best, vertex_stddev_m=stddev_m, alternatives=alternatives)
 
     def _reconstruction(
         self, found: Mapping[str, np.ndarray], view: CropView, side: Side
@@ -220,6 +273,7 @@ class NetworkReconstructor:
             keypoint_stddev_m=_scaled(found.get("keypoint_stddev_m"), ratio),
             vertex_stddev_m=_scaled(found.get("vertex_stddev_m"), ratio),
             vertex_colors=_colors(found.get("vertex_colors")),
+            score=_score(found.get("score")),
         )
 
     def _size(self, anatomical: np.ndarray, side: Side) -> tuple[float, float]:
@@ -262,6 +316,29 @@ def _colors(vertex_colors: np.ndarray | None) -> np.ndarray | None:
     if vertex_colors is None or not np.isfinite(vertex_colors).all():
         return None
     return np.round(255.0 * np.clip(vertex_colors, 0.0, 1.0)).astype(np.uint8)
+
+
+def _score(score: np.ndarray | None) -> float | None:
+    """None where it is not given, or says nothing."""
+    return None if score is None or not 0.0 < score <= 1.0 else float(score)
+
+
+def _with_hypotheses(loaded: LoadedNetwork, number: int) -> LoadedNetwork:
+    """The network, that many hands asked of it; raises ValueError where it makes one alone."""
+    if not hasattr(loaded.config, "num_hypotheses"):
+        raise ValueError(
+            f"num_hypotheses is {number}, expected 1: {loaded.file.network} makes one hand of a "
+            "crop; maskhand makes several"
+        )
+    config = replace(loaded.config, num_hypotheses=number)
+    loaded.network.config = config  # what its example inputs are made from
+    return replace(loaded, config=config)
+
+
+def _draws(frame: Frame, track: Track, shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform float32 in [0, 1): the same of the same image and track, whenever it is processed."""
+    random = np.random.default_rng((frame.stamp_ns % 2**63, track.track_id))
+    return random.random(shape, np.float32)
 
 
 def _images(crops: list[np.ndarray]) -> np.ndarray:

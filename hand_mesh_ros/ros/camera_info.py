@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,12 @@ def camera_from_info(info: Any, *, image_width: int, image_height: int) -> Camer
         model = "plumb_bob"
     try:
         sensor = Camera(int(info.width), int(info.height), K, distortion_model=model, D=D)
+        K = _window_and_binning(K, info, image_width, image_height)
+        return replace(sensor, width=image_width, height=image_height, K=K)
+    except CameraInfoError:
+        raise
     except ValueError as error:
         raise CameraInfoError(f"camera_info: {error}") from error
-    K = _window_and_binning(K, info, image_width, image_height)
-    return Camera(
-        image_width, image_height, K, distortion_model=sensor.distortion_model, D=sensor.D
-    )
 
 
 def same_calibration(a: Camera, b: Camera) -> bool:

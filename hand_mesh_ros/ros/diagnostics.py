@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,15 +36,16 @@ class Diagnostics:
         self._lock = threading.Lock()
         self._received = self._processed = self._dropped = self._refused = self._failed = 0
         self._hands = 0
-        self._last_refusal = ""
+        self._last_refusal = self._last_held_back = ""
+        self._held_back = 0
         self._camera = "none yet"
         self._received_s: float | None = None
         self._paused = ""
         self._stage_s: deque[Mapping[str, float]] = deque(maxlen=_WINDOW)
         self._latency_s: deque[float] = deque(maxlen=_WINDOW)
         self._reported_s = clock()
-        self._reported = (0, 0, 0, 0)
-        """received, processed, refused, failed at the last report."""
+        self._reported = (0, 0, 0, 0, 0)
+        """received, processed, refused, failed, held back at the last report."""
 
     def received(self) -> None:
         """An image arrived."""
@@ -69,9 +70,26 @@ class Diagnostics:
         with self._lock:
             self._failed += 1
 
-    def processed(self, *, hands: int, stage_s: Mapping[str, float], latency_s: float) -> None:
-        """An image went through; seconds by stage, and from its arrival to its hands' sending."""
+    def processed(
+        self,
+        *,
+        hands: int,
+        stage_s: Mapping[str, float],
+        latency_s: float,
+        safety_reasons: Sequence[str] = (),
+    ) -> None:
+        """An image went through.
+
+        Args:
+            hands: that were published.
+            stage_s: seconds by stage.
+            latency_s: from the image's arrival to its hands' sending.
+            safety_reasons: one line for each hand that was held back or marked.
+        """
         with self._lock:
+            if safety_reasons:
+                self._held_back += len(safety_reasons)
+                self._last_held_back = safety_reasons[-1]
             self._processed += 1
             self._hands = hands
             self._stage_s.append(dict(stage_s))
@@ -104,8 +122,11 @@ class Diagnostics:
     def _report(self) -> tuple[int, str, dict[str, str]]:
         now_s = self._clock()
         period_s = max(now_s - self._reported_s, 1e-9)
-        counts = (self._received, self._processed, self._refused, self._failed)
-        received, processed, refused, failed = (
+        counts = (
+            *(self._received, self._processed, self._refused),
+            *(self._failed, self._held_back),
+        )
+        received, processed, refused, failed, held_back = (
             new - old for new, old in zip(counts, self._reported, strict=True)
         )
         self._reported_s, self._reported = now_s, counts
@@ -118,6 +139,8 @@ class Diagnostics:
             "frames dropped": str(self._dropped),
             "frames refused": str(self._refused),
             "last refusal": self._last_refusal,
+            "hands held back or marked": str(self._held_back),
+            "last hand held back or marked": self._last_held_back,
             "camera": self._camera,
             **self._facts,
             **_percentiles("latency", list(self._latency_s)),
@@ -135,6 +158,8 @@ class Diagnostics:
             return WARN, "no image came; is the image topic remapped to the camera's?", values
         if not received:
             return WARN, f"no image for {now_s - self._received_s:.1f} s", values
+        if held_back:
+            return WARN, f"held back or marked {held_back} hands: {self._last_held_back}", values
         return OK, f"{rate_hz:.1f} Hz, {values['hands']} hands", values
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from hand_mesh_ros.conventions import Side
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.joint_angles import JointAngles
 from hand_mesh_ros.ros import messages
 from hand_mesh_ros.ros.graph import Graph, Publisher, Qos
-from hand_mesh_ros.ros.markers import MARKER_ARRAY, HandMarkers
+from hand_mesh_ros.ros.marker_encoder import MARKER_ARRAY
+from hand_mesh_ros.ros.markers import HandMarkers, MarkerColors
 from hand_mesh_ros.ros.named_hands import NamedHands
 from hand_mesh_ros.ros.parameters import NodeParameters
 from hand_mesh_ros.ros.throttled_log import ThrottledLog
@@ -45,6 +47,7 @@ class HandPublisher:
         self._to_hand_mesh = graph.publisher("hand_mesh", _HAND_MESH, reliable)
         self._to_topology = graph.publisher("hand_topology", _HAND_TOPOLOGY, latched)
         self._to_tf = graph.publisher("/tf", _TF, Qos(depth=100))
+        self._to_hypotheses = graph.publisher("hand_hypotheses", _HAND_MESH_ARRAY, reliable)
         self._to_joint_states = graph.publisher("hand_joint_states", _JOINT_STATE, reliable)
         self._to_markers = graph.publisher("hand_markers", MARKER_ARRAY, reliable)
         self._to_detections = graph.publisher("hand_detections", _CLOUD, reliable)
@@ -71,8 +74,20 @@ class HandPublisher:
                 self._joint_angles = JointAngles(self._hand_model)
             joints = messages.joint_states(store, self._joint_angles, owners, stamp_ns, frame_id)
             self._send(self._to_joint_states, joints)
+        if parameters.num_hypotheses > 1:
+            several = replace(result, hands=result.hypotheses)
+            self._send(self._to_hypotheses, messages.hand_mesh_array(store, several, latency_s))
         if parameters.publish_markers and self._to_markers.subscriber_count:
-            self._publish_markers(hands, stamp_ns, frame_id)
+            self._delete_lost_markers(hands, stamp_ns, frame_id)
+            if hands:
+                markers = self._markers.encode(
+                    hands,
+                    stamp_ns,
+                    frame_id,
+                    colors=cast(MarkerColors, parameters.marker_colors),
+                    hypotheses=result.hypotheses,
+                )
+                self._to_markers.publish(markers)
         if self._to_detections.subscriber_count:
             cloud = messages.detection_cloud(store, result.detections, stamp_ns, frame_id)
             self._send(self._to_detections, cloud)
@@ -88,7 +103,7 @@ class HandPublisher:
     def delete_markers(self) -> None:
         """Delete what is drawn, as of the last image."""
         if self._last_image is not None:
-            self._publish_markers((), *self._last_image)
+            self._delete_lost_markers((), *self._last_image)
 
     def _publish_tf(
         self, owners: list[Hand], stamp_ns: int, frame_id: str, parameters: NodeParameters
@@ -102,14 +117,12 @@ class HandPublisher:
         transforms = messages.tf_message(self._store, owners, stamp_ns, frame_id, prefix)
         self._send(self._to_tf, transforms)
 
-    def _publish_markers(self, hands: tuple[Hand, ...], stamp_ns: int, frame_id: str) -> None:
+    def _delete_lost_markers(self, hands: tuple[Hand, ...], stamp_ns: int, frame_id: str) -> None:
         seen = {hand.track_id for hand in hands}
         lost = sorted(self._drawn_tracks - seen)
         self._drawn_tracks = seen
         if lost:
             self._to_markers.publish(self._markers.encode_deletion(lost, stamp_ns, frame_id))
-        if hands:
-            self._to_markers.publish(self._markers.encode(hands, stamp_ns, frame_id))
 
     def _send(self, publisher: Publisher, message: Any) -> None:
         publisher.publish(self._store.encode(message))

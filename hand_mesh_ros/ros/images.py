@@ -7,6 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from hand_mesh_ros.image_bytes import ImageBytesError, decode_image, format_of
+
 # name -> (channels of 8 bits, OpenCV's conversion to RGB or None where the bytes are RGB already).
 # OpenCV names a Bayer pattern by its second row, hence RGGB -> BG.
 _ENCODINGS_8: dict[str, tuple[int, int | None]] = {
@@ -86,17 +88,17 @@ def image_from_message(message: Any) -> np.ndarray:
 def image_from_compressed(message: Any) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a decoded sensor_msgs/CompressedImage; raises ImageError."""
     data = np.asarray(message.data, np.uint8)
+    what = f"compressed image (format {message.format[:40]!r}, {data.size} bytes)"
+    if format_of(data) == "other":
+        raise ImageError(f"{what} cannot be decoded, expected a complete JPEG or PNG")
     # The camera matrix belongs to the pixels as stored, so no turning by the file's own notes.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:
-        pixels = None
-    if pixels is None:
+        pixels = decode_image(data, flags)
+    except ImageBytesError as error:
         raise ImageError(
-            f"compressed image (format {message.format!r}, {data.size} bytes) cannot be decoded, "
-            "expected a complete JPEG or PNG"
-        )
+            f"{what} cannot be decoded: {error}; send a complete JPEG or PNG"
+        ) from error
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 

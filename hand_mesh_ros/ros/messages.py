@@ -194,17 +194,6 @@ def T_camera_root(hand: Hand) -> np.ndarray:
     return T
 
 
-def broken_fields(hand: Hand) -> list[str]:
-    """Names of the hand's numbers that are not finite; such a hand must not be published."""
-    names = (
-        *("side_score", "score", "T_camera_wrist", "root_covariance", "keypoints_m"),
-        *("keypoints_px", "vertices_m", "pose", "shape", "box_px", "grasp_aperture_m"),
-        *("keypoint_stddev_m", "vertex_stddev_m"),
-    )
-    values = ((name, getattr(hand, name)) for name in names)
-    return [name for name, value in values if value is not None and not np.isfinite(value).all()]
-
-
 def quaternion_xyzw(R: np.ndarray) -> tuple[float, float, float, float]:
     """Unit quaternion x y z w of a (3, 3) rotation, w >= 0.
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from hand_mesh_ros.one_line import OneLineError
+
 _TOKEN = r"[A-Za-z_][A-Za-z0-9_]*"
 _FULL_NAME = re.compile(rf"(/{_TOKEN})+")
 
 
-class ArgumentError(ValueError):
+class ArgumentError(OneLineError, ValueError):
     """ROS arguments, names or parameter files that cannot be used; one line says why."""
 
 

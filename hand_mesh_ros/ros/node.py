@@ -14,7 +14,6 @@ from hand_mesh_ros.camera import Camera
 from hand_mesh_ros.conventions import Side
 from hand_mesh_ros.hand_calibration import HandCalibration
 from hand_mesh_ros.hand_models.hand_model import HandModel
-from hand_mesh_ros.ros import messages
 from hand_mesh_ros.ros.calibration_service import CalibrationService
 from hand_mesh_ros.ros.camera_info import CameraInfoError
 from hand_mesh_ros.ros.camera_source import CameraSource, describe
@@ -27,7 +26,8 @@ from hand_mesh_ros.ros.newest_only import NewestOnly
 from hand_mesh_ros.ros.parameters import NodeParameters
 from hand_mesh_ros.ros.throttled_log import ThrottledLog
 from hand_mesh_ros.ros.typestore import Typestore, TypestoreError
-from hand_mesh_ros.types import Frame, Hand, Result
+from hand_mesh_ros.safety import without_broken
+from hand_mesh_ros.types import Frame, Result
 
 DIAGNOSTICS_PERIOD_S = 1.0
 _JOIN_TIMEOUT_S = 10.0
@@ -285,11 +285,16 @@ class HandMeshNode:
                 self._log.warning(f"depth not used: {refusal}")
             self._calibration.observe(result)
             stage_s = {**result.stage_s, "pipeline": time.monotonic() - started_s}
+            judged = without_broken(result.hands)  # as the last to see them, whatever the pipeline
+            reasons = result.safety_reasons + judged.reasons
+            for reason in reasons:
+                self._log.warning(reason)
             result = replace(
                 result,
                 stamp_ns=frame.stamp_ns,
                 frame_id=frame.frame_id,
-                hands=self._sound_hands(result.hands),
+                hands=judged.sound,
+                hypotheses=without_broken(result.hypotheses).sound,
             )
             latency_s = time.monotonic() - arrived_s
             self._hands.publish(frame, result, self.parameters, latency_s)
@@ -297,6 +302,7 @@ class HandMeshNode:
                 hands=len(result.hands),
                 stage_s=stage_s,
                 latency_s=time.monotonic() - arrived_s,
+                safety_reasons=reasons,
             )
         except (ImageError, CameraInfoError) as error:
             self._diagnostics.refused(str(error))
@@ -345,6 +351,13 @@ class HandMeshNode:
         """False for a duplicate; a step back in time (a bag played again) starts afresh."""
         if stamp_ns <= 0:
             raise ImageError("image header.stamp is not set, expected the time of exposure")
+        ahead_s = 1e-9 * (stamp_ns - self._graph.now_ns())
+        if ahead_s > self.parameters.safety_max_future_s:
+            raise ImageError(
+                f"image header.stamp is {ahead_s:.1f} s ahead of this node's clock, expected at "
+                f"most {self.parameters.safety_max_future_s:g} s (parameter safety.max_future_s): "
+                "synchronise the clocks of camera and node, or use_sim_time where time is simulated"
+            )
         last_ns, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
         if last_ns is not None and stamp_ns < last_ns:
             back_s = (last_ns - stamp_ns) * 1e-9
@@ -361,17 +374,6 @@ class HandMeshNode:
         """Start afresh, and let nothing be shown of what was seen."""
         self._hands.delete_markers()
         self._start_afresh()
-
-    def _sound_hands(self, hands: tuple[Hand, ...]) -> tuple[Hand, ...]:
-        """Hands whose numbers are all finite; a NaN must never reach a robot."""
-        sound = []
-        for hand in hands:
-            broken = messages.broken_fields(hand)
-            if broken:
-                self._log.warning(f"hand held back: not finite: {', '.join(broken)}")
-            else:
-                sound.append(hand)
-        return tuple(sound)
 
     def publish_diagnostics(self) -> None:
         """Report counts and times; the worker does it once a second."""

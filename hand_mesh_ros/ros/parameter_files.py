@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hand_mesh_ros.plain_yaml import PlainLoader, PlainYamlError, read_yaml
 from hand_mesh_ros.ros.names import ArgumentError
 
 _SECTION = "ros__parameters"
 
 
-class _RosLoader(yaml.SafeLoader):
+class _RosLoader(PlainLoader):
     """Plain scalars as ROS reads them: 1e-3 is a number, 12:30 and 2024-01-01 are strings."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # PyYAML's own attribute
@@ -58,10 +57,9 @@ def load_parameter_file(path: str) -> list[Section]:
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentError(f"parameter file {path} cannot be read: {error}") from error
     try:
-        content = yaml.load(text, _RosLoader)
-    except (yaml.YAMLError, ValueError) as error:
-        where = " ".join(str(error).split())
-        raise ArgumentError(f"parameter file {path} is not valid YAML: {where}") from error
+        content = read_yaml(text, _RosLoader)
+    except PlainYamlError as error:
+        raise ArgumentError(f"parameter file {path} is not valid YAML: {error}") from error
     sections = list(_sections(content, "", path))
     if not sections:
         raise ArgumentError(
@@ -74,9 +72,9 @@ def load_parameter_file(path: str) -> list[Section]:
 def parse_value(text: str, name: str) -> Any:
     """Value of a `NAME:=VALUE` argument, typed by YAML's rules."""
     try:
-        value = yaml.load(text, _RosLoader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ArgumentError(f"parameter {name}: {text!r} is not a YAML value") from error
+        value = read_yaml(text, _RosLoader)
+    except PlainYamlError as error:
+        raise ArgumentError(f"parameter {name}: {text!r} is not a YAML value: {error}") from error
     return _checked(value, name, "the command line")
 
 

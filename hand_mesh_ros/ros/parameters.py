@@ -121,6 +121,13 @@ class NodeParameters:
     engine_cache_dir: str = _parameter(
         "", "folder for built engines; empty: $HAND_MESH_CACHE, or ~/.cache/hand_mesh_ros"
     )
+    num_hypotheses: int = _parameter(
+        1,
+        "hands that maskhand draws of each hand in view; from 2 on all that the landmarks allow "
+        "are sent on hand_hypotheses",
+        minimum=1,
+        maximum=64,
+    )
     hand_model: str = _parameter(
         "open_hand", "hand that the meshes are made of", choices=("open_hand", "mano")
     )
@@ -170,6 +177,56 @@ class NodeParameters:
         minimum=0.0,
         maximum=1000.0,
     )
+    safety_action: str = _parameter(
+        "hold",
+        "with a hand that breaks a safety limit: hold it back, or mark it with score 0 and a wider "
+        "covariance and keep it out of tf and joint states; off: only broken numbers are held back",
+        name="safety.action",
+        choices=("hold", "mark", "off"),
+    )
+    safety_joint_margin_deg: float = _parameter(
+        30.0,
+        "deg that a joint may be read beyond its anatomical range, or twisted",
+        name="safety.joint_margin_deg",
+        minimum=0.0,
+        maximum=360.0,
+    )
+    safety_max_speed_m_s: float = _parameter(
+        5.0,
+        "m/s that a wrist may move at, and a tenth of its distance more for noise",
+        name="safety.max_speed_m_s",
+        minimum=0.0,
+        maximum=1000.0,
+    )
+    safety_max_turn_rate_rad_s: float = _parameter(
+        30.0,
+        "rad/s that a hand may turn at, and 0.35 rad more for noise",
+        name="safety.max_turn_rate_rad_s",
+        minimum=0.0,
+        maximum=1000.0,
+    )
+    safety_max_reprojection_error: float = _parameter(
+        0.15,
+        "mean distance of projected keypoints from the landmarks, as a share of the hand's extent",
+        name="safety.max_reprojection_error",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    safety_min_side_score: float = _parameter(
+        0.9,
+        "probability of its side that a hand needs which was of the other side before",
+        name="safety.min_side_score",
+        minimum=0.5,
+        maximum=1.0,
+    )
+    safety_max_future_s: float = _parameter(
+        0.5,
+        "s that an image's stamp may be ahead of the node's clock; such images are refused",
+        name="safety.max_future_s",
+        minimum=0.0,
+        maximum=1e9,
+        when="live",
+    )
     image_transport: str = _parameter(
         "raw", "raw: topic image; compressed: topic image/compressed", choices=("raw", "compressed")
     )
@@ -207,6 +264,13 @@ class NodeParameters:
     tf_prefix: str = _parameter("", "put before every hand frame's name", when="live")
     publish_markers: bool = _parameter(
         True, "send hand_markers while someone subscribes", when="live"
+    )
+    marker_colors: str = _parameter(
+        "side",
+        "what a mesh marker's colour tells: side; uncertainty: dark blue is certain, yellow 20 mm; "
+        "texture; the last two where the model gives them",
+        choices=("side", "uncertainty", "texture"),
+        when="live",
     )
     autostart: bool = _parameter(
         True,

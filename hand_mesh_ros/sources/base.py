@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from hand_mesh_ros.one_line import OneLineError
 from hand_mesh_ros.types import Frame
 
 DEFAULT_FRAME_ID = "camera_optical_frame"
 NS_PER_S = 1_000_000_000
 
 
-class SourceError(Exception):
+class SourceError(OneLineError):
     """A source cannot give frames; its text is one line for the user: what came, what to do."""
 
 

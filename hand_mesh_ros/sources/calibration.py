@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from hand_mesh_ros.camera import Camera
+from hand_mesh_ros.plain_yaml import PlainYamlError, read_yaml
 from hand_mesh_ros.sources.base import SourceError
 
 
@@ -36,10 +36,9 @@ def camera_from_yaml(path: Path) -> Camera:
         SourceError: no such file, or not such a file.
     """
     try:
-        info = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise SourceError(f"cannot read the camera calibration {path}: {reason}") from error
+        info = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, PlainYamlError) as error:
+        raise SourceError(f"cannot read the camera calibration {path}: {error}") from error
     try:
         return Camera(
             width=int(info["image_width"]),
@@ -54,7 +53,7 @@ def camera_from_yaml(path: Path) -> Camera:
             "image_width, image_height, camera_matrix.data, distortion_model, "
             "distortion_coefficients.data"
         ) from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise SourceError(f"the camera calibration {path} is not usable: {error}") from error
 
 
@@ -84,7 +83,7 @@ def fitted(camera: Camera, width: int, height: int, name: str) -> Camera:
 def _camera_from_matrix(path: Path, width: int, height: int) -> Camera:
     try:
         return Camera(width=width, height=height, K=np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged file breaks NumPy's reader in many ways
         raise SourceError(
             f"{path} is no camera matrix ({error}); expected a 3 x 3 array saved by numpy"
         ) from error

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from hand_mesh_ros.camera import Camera
+from hand_mesh_ros.image_bytes import ImageBytesError, decode_image
 from hand_mesh_ros.sources.base import (
     DEFAULT_FRAME_ID,
     Source,
@@ -161,15 +162,9 @@ class ImageSource:
     def _read(self, path: Path) -> np.ndarray | None:
         # Not cv2.imread: it prints complaints of its own, and fails on some non-ASCII paths.
         try:
-            data = np.frombuffer(path.read_bytes(), np.uint8)
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        except (OSError, cv2.error) as error:
+            image = decode_image(path.read_bytes())
+        except (OSError, ImageBytesError) as error:
             log.warning("skipped %s: %s", path, error)
-            image = None
-        else:
-            if image is None:
-                log.warning("skipped %s: its content is not an image that OpenCV can decode", path)
-        if image is None:
             self._unreadable.add(path)
             return None
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

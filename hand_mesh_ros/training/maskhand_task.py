@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +16,12 @@ from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.networks.checkpoint import load_network
 from hand_mesh_ros.networks.handmim_losses import HandTruth
 from hand_mesh_ros.networks.layers.token_masking import random_masks
+from hand_mesh_ros.networks.layers.vit import VisionTransformer
 from hand_mesh_ros.networks.maskhand import MaskHand, MaskHandConfig
 from hand_mesh_ros.networks.maskhand_losses import MaskHandLossWeights, maskhand_losses
 from hand_mesh_ros.networks.maskhand_sampling import mean_codes
+from hand_mesh_ros.networks.resnet_weights import load_resnet
+from hand_mesh_ros.networks.vit_weights import load_vit_file
 from hand_mesh_ros.networks.vq_mano import VQMano
 from hand_mesh_ros.training.config import TrainerConfig
 from hand_mesh_ros.training.image_task import ImageTask, ImageTaskOptions
@@ -37,6 +41,11 @@ class MaskHandTaskOptions(ImageTaskOptions):
     )
     wrong_codes: float = option(
         0.1, "share of the shown codes that are wrong ones, as in use", minimum=0.0, maximum=0.9
+    )
+    backbone_weights: str = option(
+        "",
+        "what the image encoder starts from: for a ResNet a checkpoint that has one or "
+        "torchvision's file, for a transformer a run of handmim_pretrain or timm's; empty: none",
     )
 
 
@@ -68,8 +77,9 @@ class MaskHandTask(ImageTask):
         """Load the tokeniser, which is not trained here.
 
         Raises:
-            CheckpointError: its weights cannot be read, or are for another hand model.
-            ConfigError: they are of another network, or of other sizes.
+            CheckpointError: its weights cannot be read, or are for another hand model; or the
+                encoder's do not fit.
+            ConfigError: the tokeniser's weights are of another network, or of other sizes.
         """
         super().__init__(network, options, model=model, batch_size=batch_size)
         loaded = load_network(options.tokeniser, model).network
@@ -83,6 +93,12 @@ class MaskHandTask(ImageTask):
         except ValueError as error:
             raise ConfigError(f"task.tokeniser: {error}") from error
         self._tokeniser = loaded.requires_grad_(False)
+        if options.backbone_weights:
+            backbone = self.network.context.maps.backbone
+            if isinstance(backbone, VisionTransformer):
+                load_vit_file(backbone, Path(options.backbone_weights).expanduser())
+            else:
+                load_resnet(backbone, options.backbone_weights)
 
     def extra_modules(self) -> dict[str, nn.Module]:
         """The tokeniser, which says what the true codes are; it moves to the device."""
@@ -148,9 +164,9 @@ class MaskHandTask(ImageTask):
     "maskhand_small",
     network="maskhand",
     network_config=MaskHandConfig.small(),
-    options=MaskHandTaskOptions(),
+    options=MaskHandTaskOptions(backbone_weights="m3dhmr"),
     trainer=TrainerConfig(
-        steps=4000,
+        steps=2400,
         batch_size=32,
         learning_rate=1e-3,
         weight_decay=0.01,
@@ -162,4 +178,4 @@ class MaskHandTask(ImageTask):
     ),
 )
 class SmallMaskHandTask(MaskHandTask):
-    """MaskHand with a narrow ResNet at 128 px: an hour of CPU on rendered hands."""
+    """MaskHand with a ResNet-18 at 128 px that M3DHMR has trained: an hour of CPU."""

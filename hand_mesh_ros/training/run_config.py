@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from hand_mesh_ros.plain_yaml import PlainYamlError, read_yaml
 from hand_mesh_ros.training.config import HandConfig, TrainerConfig
 from hand_mesh_ros.training.task import task_entry
 from hand_mesh_ros.training.typed_config import (
@@ -92,11 +93,11 @@ def read_run_config(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or is no YAML mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
+        values = read_yaml(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not readable YAML ({' '.join(str(error).split())})") from error
+    except (PlainYamlError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable YAML ({error})") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections with keys, got {type(values).__name__}")
     return values

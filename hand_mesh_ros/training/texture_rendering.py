@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hand_mesh_ros.hand_models.torch_precision import in_single_precision
 from hand_mesh_ros.networks.amvur_prior import depth_shares, project
 from hand_mesh_ros.training.rasterizer import interpolate, rasterize
 
@@ -22,6 +23,7 @@ class RenderedHand(NamedTuple):
     """(B, V) bool, corners of the faces that are seen."""
 
 
+@in_single_precision
 def render_hands(
     vertices_m: Tensor, camera: Tensor, colors: Tensor, faces: Tensor, size_px: int
 ) -> RenderedHand:

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
+from hand_mesh_ros.one_line import OneLineError
+from hand_mesh_ros.plain_yaml import PlainYamlError, read_yaml
 
 _T = TypeVar("_T")
 
 
-class ConfigError(ValueError):
+class ConfigError(OneLineError, ValueError):
     """A configuration has an unknown key, a wrong type or an impossible value."""
 
 
@@ -106,9 +107,9 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, Any]:
         if not equals or not all(key.split(".")):
             raise ConfigError(f"{text!r} is no assignment, expected section.key=value")
         try:
-            nested: Any = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{text!r}: the value is no YAML") from error
+            nested: Any = read_yaml(value)
+        except PlainYamlError as error:
+            raise ConfigError(f"{text!r}: the value is no YAML: {error}") from error
         for part in reversed(key.split(".")):
             nested = {part: nested}
         result = merged(result, nested)

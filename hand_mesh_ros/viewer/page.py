@@ -13,6 +13,7 @@ from typing import Any
 from hand_mesh_ros.viewer.feed import Feed
 from hand_mesh_ros.viewer.hand_scene import HandScene
 from hand_mesh_ros.viewer.panel import Choices, Panel
+from hand_mesh_ros.viewer.same_origin import own_pages_only
 from hand_mesh_ros.viewer.snapshot import Snapshot
 
 _POLL_S = 0.1
@@ -34,10 +35,12 @@ class Page:
         Raises:
             ImportError: viser is missing.
             OSError: the address is not one of this machine.
+            RuntimeError: pages of other origins could not be refused.
         """
         viser = _import_viser()
         _check_address(host, port)
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints a box of its own
+        # It prints a box of its own.
+        with contextlib.redirect_stdout(io.StringIO()), own_pages_only(host):
             self._server = viser.ViserServer(host, port, verbose=False)
         # A page can ask viser to publish it through a server on the internet; not this one.
         self._server.request_share_url = _no_share_url

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hand_mesh_ros.image_bytes import ImageBytesError, decode_image
 from hand_mesh_ros.training.datasets.base import ImageError
 
 
@@ -57,9 +58,7 @@ def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
         raise ImageError(f"{path}: cannot read this image ({error.strerror})") from error
     flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:
-        image = None
-    if image is None:
-        raise ImageError(f"{path}: not an image that OpenCV can decode; copy or download it again")
+        image = decode_image(data, flags)
+    except ImageBytesError as error:
+        raise ImageError(f"{path}: {error}; copy or download it again") from error
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
