@@ -7,7 +7,7 @@ SOURCES := pyproject.toml setup.py constraints.txt
 # A sourced ROS would put its own Python packages before those of .venv.
 unexport PYTHONPATH
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint fuzz soak docs clean
 
 demo: $(VENV)/.base
 	$(BIN)/hand-mesh demo $(ARGS)
@@ -17,6 +17,14 @@ test: $(VENV)/.dev
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python tools/audit.py
+
+# Minutes to hours: a million malformed inputs, a million frames.
+fuzz: $(VENV)/.dev
+	$(BIN)/python tools/fuzz.py $(ARGS)
+
+soak: $(VENV)/.dev
+	$(BIN)/python tools/soak.py $(ARGS)
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)

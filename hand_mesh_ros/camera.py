@@ -68,8 +68,8 @@ class Camera:
                 f"distortion model {self.distortion_model} takes {' or '.join(map(str, counts))} "
                 f"finite coefficients, got {D.size}: {D.tolist()}"
             )
-        largest = max(np.abs(K).max(), 1.0 / K[0, 0], 1.0 / K[1, 1], np.abs(D).max(initial=0.0))
-        if largest > _LARGEST:
+        largest = max(np.abs(K).max(), np.abs(D).max(initial=0.0))
+        if largest > _LARGEST or min(K[0, 0], K[1, 1]) < 1.0 / _LARGEST:
             raise ValueError(
                 f"camera matrix {K.tolist()} or distortion {D.tolist()} has numbers that no camera "
                 f"has, expected focal lengths from {1 / _LARGEST:g} px and all up to {_LARGEST:g}"

@@ -12,8 +12,11 @@ from typing import Literal
 import cv2
 import numpy as np
 
-MAX_PIXELS = 1 << 26
-"""8192 x 8192: more than any camera that a hand is tracked with."""
+MAX_PIXELS = 1 << 25
+"""A little more than 8K video (7680 x 4320)."""
+# Pixels that a byte can stand for at most: a block of 8 x 8 takes a bit of a JPEG's Huffman code,
+# deflate makes 1032 bytes of one, and a pixel of a PNG may be one bit.
+_MOST_PER_BYTE = {"jpeg": 8 * 64, "png": 8 * 1032}
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # Start of frame, all kinds; C4, C8 and CC between them are other things.
@@ -55,6 +58,10 @@ def _check_headers(data: np.ndarray) -> None:
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise ImageBytesError(
             f"says that it has {size[0]} x {size[1]} pixels, expected at most {MAX_PIXELS}"
+        )
+    if size is not None and size[0] * size[1] > _MOST_PER_BYTE[kind] * data.size:
+        raise ImageBytesError(
+            f"says that it has {size[0]} x {size[1]} pixels, which do not fit into {data.size} bytes"
         )
 
 

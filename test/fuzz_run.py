@@ -81,10 +81,10 @@ def fuzz(
             if len(result.failures) < _MOST_KEPT:
                 result.failures.append((data, failure))
         if number == round(_WARM_UP * count):
-            warm_mb = _memory_mb()
+            warm_mb = memory_mb()
     result.inputs = count
-    result.growth_mb = _memory_mb() - warm_mb
-    result.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 - warm_mb
+    result.growth_mb = memory_mb() - warm_mb
+    result.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3 - warm_mb
     return result
 
 
@@ -108,7 +108,8 @@ MOST_TEXT = 1000
 """Letters of an error's line: more would fill the screen with the input."""
 
 
-def _memory_mb() -> float:
+def memory_mb() -> float:
+    """Memory of this process, without what only waits to be freed."""
     gc.collect()
     return psutil.Process().memory_info().rss / 1e6
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +22,10 @@ from hand_mesh_ros.ros.parameters import SPECS, NodeParameters, ParameterError, 
 from hand_mesh_ros.sources.base import SourceError
 from hand_mesh_ros.sources.calibration import camera_for_file, camera_from_yaml
 
-FOLDER = Path(tempfile.mkdtemp(prefix="hand_mesh_fuzz_"))
+_MEMORY = Path("/dev/shm")  # a hundred thousand files need no disk
+FOLDER = Path(tempfile.mkdtemp(prefix="hand_mesh_fuzz_", dir=_MEMORY if _MEMORY.is_dir() else None))
 """Where inputs become files; each decoder has one name there."""
+Finalize(None, shutil.rmtree, args=(FOLDER, True), exitpriority=0)
 
 # YAML that a reader may stumble over, each in the place of a value.
 YAML_TRAPS = (
@@ -205,7 +209,7 @@ TARGETS = [
         (ArgumentError, ParameterError),
         [default_yaml().encode(), b"/**:\n  ros__parameters:\n    max_hands: 2\n"],
         _read_parameter_file,
-        trapped("/**:\n  ros__parameters:\n    max_hands: 2\n    smoothing.beta: 3\n    model: x\n"),
+        trapped("/**:\n  ros__parameters:\n    max_hands: 2\n    smoothing.beta: 3\n    model: x"),
         share=0.1,
     ),
     FuzzTarget(

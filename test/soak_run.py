@@ -105,7 +105,8 @@ def soak(num_frames: int, *, max_seconds: float = float("inf"), seed: int = 0, p
         seed: of noise, and of when hands come and go.
         progress: wraps the iterable of frame numbers.
     """
-    parameters = NodeParameters()
+    # A machine with other things to do may leave the process alone for a while.
+    parameters = NodeParameters(stale_timeout_s=60.0)
     detector = RecordedHands(width=WIDTH, height=HEIGHT, start_ns=START_NS, seed=seed)
     reconstructor = build_reconstructor(parameters)
     pipeline = Pipeline(

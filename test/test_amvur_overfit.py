@@ -11,7 +11,7 @@ from hand_mesh_ros.training.trainer import build_task  # noqa: E402
 SMALL = [
     "network.image_size_px=64",
     "network.landmark_cue=false",
-    "network.texture=off",
+    "network.texture=none",
     "task.backbone_weights=''",
     "task.images={bank_size: 64, skin_detail: 1}",
     "trainer.batch_size=8",

@@ -203,9 +203,9 @@ class Scripted:
     def __init__(self, logits):
         self.logits, self.shown = logits, []
 
-    def __call__(self, index, masked):
-        self.shown.append((index.clone(), masked.clone()))
-        n = len(index)
+    def __call__(self, codes, masked):
+        self.shown.append((codes.clone(), masked.clone()))
+        n = len(codes)
         return TokenPrediction(self.logits.expand(n, -1, -1), torch.full((n, 3), len(self.shown)))
 
 
@@ -226,14 +226,39 @@ def test_each_pass_keeps_the_most_confident_codes():
     assert [m.sum().item() for _, m in model.shown] == [num_masked(t / 4, 8) for t in range(4)]
     kept = ~model.shown[2][1][0]
     assert best.values[kept].min() >= best.values[~kept].max()
-    assert (model.shown[2][0][0][kept] == best.indices[kept]).all()
+    # What is shown of the likeliest hand are mean codes.
+    torch.testing.assert_close(model.shown[2][0][0][kept], (share @ codebook)[kept])
     # What was kept once is never hidden again.
     for (_, before), (_, after) in zip(model.shown, model.shown[1:], strict=False):
         assert not (after & ~before).any()
     assert torch.equal(found.index[0], best.indices)
     assert found.hand.unique().item() == 4.0  # of the last pass
-    assert found.score.item() == pytest.approx(best.values.log().mean().exp().item(), rel=1e-5)
+    assert found.likelihood.item() == pytest.approx(best.values.log().mean().exp().item(), rel=1e-5)
     torch.testing.assert_close(found.embedding[0], share @ codebook)
+
+
+def test_what_is_explained_goes_from_nothing_to_all_with_certainty():
+    codebook = torch.randn(6, 2, generator=torch.Generator().manual_seed(4))
+
+    def explained(logits):
+        index = torch.zeros(1, 8, dtype=torch.int64)
+        found = sample_codes(
+            Scripted(logits), codebook, index, steps=3, draws=None, temperature=1.0
+        )
+        return found.explained.item()
+
+    sure = torch.zeros(1, 8, 6)
+    sure[..., 2] = 30.0
+    assert explained(sure) == pytest.approx(1.0, abs=1e-5)
+    assert explained(torch.zeros(1, 8, 6)) == pytest.approx(0.001, abs=1e-4)  # as good as nothing
+    between = torch.zeros(1, 8, 6)
+    between[:, :4, 2] = 30.0
+    assert explained(between) == pytest.approx(0.5, abs=1e-3)
+    # Codes that mean the same are as good as one code.
+    codebook[3] = codebook[2]
+    alike = torch.full((1, 8, 6), -30.0)
+    alike[..., 2:4] = 0.0
+    assert explained(alike) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_draws_decide_all_hands_but_the_first():
@@ -245,12 +270,16 @@ def test_draws_decide_all_hands_but_the_first():
     assert (rows[:, 0] == best).all()
     assert len(torch.unique(rows[:, 1:].flatten(0, 1), dim=0)) > 3
     # Drawn hands are decoded from their very codes.
-    torch.testing.assert_close(found.embedding.view(2, 4, 8, 2)[:, 1:], codebook[rows[:, 1:]])
+    drawn = codebook[rows[:, 1:]]
+    torch.testing.assert_close(found.embedding.view(2, 4, 8, 2)[:, 1:], drawn)
+    kept = ~model.shown[-1][1].view(2, 4, 8)[:, 1:]
+    shown = model.shown[-1][0].view(2, 4, 8, 2)[:, 1:]
+    torch.testing.assert_close(shown[kept], drawn[kept])
     again = scripted_sampling(5, draws=draws, hands=8)[2]
     assert torch.equal(again.index, found.index)
     cold = scripted_sampling(5, draws=draws, hands=8, temperature=0.0)[2]
     assert (cold.index == best).all()
-    assert (found.score.view(2, 4)[:, 1:] <= found.score[0] + 1e-6).all()
+    assert (found.likelihood.view(2, 4)[:, 1:] <= found.likelihood[0] + 1e-6).all()
 
 
 def test_one_step_takes_all_codes_at_once():
@@ -313,13 +342,13 @@ def test_the_hand_is_read_with_the_codes_that_are_known():
     with torch.no_grad():
         context = net.context(given["image"], given["landmark_cue"])
         values = net.values_of(context)
-        index = torch.zeros(1, 15, dtype=torch.int64)
         shown = torch.zeros(1, 15, dtype=torch.bool)
         hidden = ~shown
-        first = net.predicted(context, values, index, shown)
-        other = net.predicted(context, values, index + 5, shown)
-        unseen = net.predicted(context, values, index + 5, hidden)
-        alike = net.predicted(context, values, index, hidden)
+        codes = torch.randn(2, 1, 15, net.codebook.shape[1])
+        first = net.predicted(context, values, codes[0], shown)
+        other = net.predicted(context, values, codes[1], shown)
+        unseen = net.predicted(context, values, codes[1], hidden)
+        alike = net.predicted(context, values, codes[0], hidden)
     assert (first.hand - other.hand).abs().max() > 1e-4
     assert (first.logits - other.logits).abs().max() > 1e-3
     assert torch.equal(unseen.logits, alike.logits)  # what is hidden is not seen
@@ -446,7 +475,8 @@ def test_gradients_reach_logits_through_the_mean_codes():
     context = net.context(given["image"], given["landmark_cue"])
     masked = torch.ones(2, 15, dtype=torch.bool)
     index = torch.zeros(2, 15, dtype=torch.int64)
-    found = net.predicted(context, net.values_of(context), index, masked)
+    codes = torch.nn.functional.embedding(index, net.codebook)
+    found = net.predicted(context, net.values_of(context), codes, masked)
     found.logits.retain_grad()
     means = mean_codes(torch.softmax(found.logits, 2), net.codebook)
     net.posed(means, found.hand, context.uv).vertices_m.pow(2).sum().backward()

@@ -440,6 +440,15 @@ def test_time_going_backwards_starts_afresh_and_goes_on(calibrated, caplog):
     assert "60.033 s" in warnings(caplog)[0]
 
 
+def test_an_image_that_was_overtaken_is_passed_over(calibrated):
+    bench = calibrated
+    for step in (0, 2, 1, 3):
+        bench.send_image(START_NS + step * PERIOD_NS)
+    sent = [stamp_ns(m) for m in bench.graph.messages("hand_meshes")]
+    assert sent == [START_NS + step * PERIOD_NS for step in (0, 2, 3)]
+    assert bench.pipeline.resets == 0
+
+
 def test_duplicates_are_dropped(calibrated):
     calibrated.send_image(START_NS)
     calibrated.send_image(START_NS)

@@ -32,11 +32,10 @@ from hand_mesh_ros.types import Detection, Hand, Reconstruction
 OPEN_HAND = load_open_hand()
 CLOCK_NS = FakeGraph.clock_ns
 SECOND_NS = 1_000_000_000
-WATCHED = ("hand_markers", "hand_joint_states", "hand_detections", "hand_overlay")
 ODD = (math.nan, math.inf, -math.inf, 1e39, -1e308, 1e19, 0.0, -0.0, 5e-324, 1e-9, -1.0, 1e3)
 RUN = settings(
     report_multiple_bugs=False,
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
@@ -117,8 +116,8 @@ class Node:
         self.node = HandMeshNode(self.graph, self.parameters, pipeline, store=STORE)
         self.node.activate()
         self.graph.send("camera_info", camera_info())
-        for topic in WATCHED:
-            self.graph.publishers[topic].subscriber_count = 1
+        for publisher in self.graph.publishers.values():
+            publisher.subscriber_count = 1
         self.sent_ns = set()
 
     def see(self, stamp_ns):
@@ -202,7 +201,8 @@ def test_good_hands_do_get_out(fed_node):
     fed_node.pipeline.hands = (good_hand(track_id=9),)
     fed_node.see(CLOCK_NS - 17)
     sent = {topic for topic, p in fed_node.graph.publishers.items() if p.sent}
-    assert {"hand_mesh", "hand_meshes", "/tf", *WATCHED} <= sent
+    seldom = {"/diagnostics", "hand_topology", "hand_hypotheses"}  # none of them is about one hand
+    assert sent | seldom == set(fed_node.graph.publishers)
     assert fed_node.check() == 1
 
 

@@ -12,6 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from hand_mesh_ros.file_hash import list_packaged
 from hand_mesh_ros.networks.checkpoint_file import (
     WEIGHTS,
     CheckpointError,
@@ -37,7 +38,8 @@ def main() -> int:
             old.unlink()
         path = WEIGHTS / f"{name}.safetensors"
         write_checkpoint_file(path, file, half=True, most_bytes=MOST_BYTES)
-    except CheckpointError as error:
+        list_packaged()
+    except (CheckpointError, OSError) as error:
         print(f"pack_weights: {error}", file=sys.stderr)
         return 1
     sizes = {f.name: f.stat().st_size for f in sorted(WEIGHTS.glob(f"{name}*.safetensors"))}

@@ -31,6 +31,7 @@ from hand_mesh_ros.ros.camera_node import (
     DEPTH_TOPIC,
     IMAGE_TOPIC,
 )
+from hand_mesh_ros.ros.dds_config import stay_on_this_machine
 from hand_mesh_ros.ros.dds_graph import DdsGraph
 from hand_mesh_ros.ros.parameters import NodeParameters
 from hand_mesh_ros.sources.synthetic import SyntheticCamera
@@ -47,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source_arguments(parser)
     parser.add_argument(
         "--headless", action="store_true", help="no table, no view; a summary at the end"
+    )
+    parser.add_argument(
+        "--network",
+        action="store_true",
+        help="let ROS on other machines see it too (default: this machine alone)",
     )
     parser.add_argument("--no-view", action="store_true", help="no page with the hands in 3D")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was measured")
@@ -70,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--report {args.report}: {error.strerror}") from error
     if args.depth and args.input is not None:
         raise UsageError("--depth needs the synthetic camera (no --input)")
+    if not args.network:
+        stay_on_this_machine(os.environ)  # the other processes inherit it
     source = make_source(args)
     parameters = _node_parameters(args, source)
     source.close()

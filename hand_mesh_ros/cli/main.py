@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "how far models are from the truth, on data sets or on rendered hands",
     "train": "train a network from the hand model and the data sets",
     "export": "write a network as ONNX or as a TensorRT engine",
+    "doctor": "what is wrong with this machine and its cameras, and what mends it",
     "bench": "how long networks (--models), frames and messages (--ros) take",
 }
 

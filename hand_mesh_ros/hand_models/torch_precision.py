@@ -34,5 +34,6 @@ def in_single_precision(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _single(value: object) -> object:
-    half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
-    return value.float() if half else value
+    if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16):
+        return value.float()
+    return value

@@ -67,7 +67,7 @@ class AMVURConfig:
     """Of the prior-net's and the camera's small networks."""
     perspective: bool = True
     """False: the paper's weak perspective."""
-    texture: TextureName = "off"
+    texture: TextureName = "none"
     """A colour for each vertex; "global" and "one_color" are there to be compared with."""
     texture_width: int = 128
     landmark_cue: bool = False
@@ -175,7 +175,7 @@ class AMVUR(nn.Module):
             else:
                 self.vertices = VertexRegressor(channels, config, model)
         self.texture = None
-        if config.texture != "off":
+        if config.texture != "none":
             self.texture = TextureNet(
                 config.texture, self.encoder, config.texture_width, config.heads, model
             )
@@ -237,7 +237,8 @@ class AMVUR(nn.Module):
         if self.vertices is not None:
             # Detached: the prior's own losses say what it is.
             start = prior.vertices_m.detach() if prior and self.config.from_prior else None
-            mesh = self._distribution(*self.vertices(whole, cue, start), start)
+            mean, log_variance = self.vertices(whole, cue, start)
+            mesh = self._distribution(mean, log_variance, start)
         return Estimate(self.camera(whole), prior, mesh, features)
 
     @in_single_precision

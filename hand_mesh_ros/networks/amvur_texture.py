@@ -22,7 +22,7 @@ from hand_mesh_ros.networks.amvur_prior import project
 from hand_mesh_ros.networks.layers.image_features import ImageEncoder, ImageFeatures
 from hand_mesh_ros.networks.layers.vit import Block
 
-TextureName = Literal["off", "local", "global", "one_color"]
+TextureName = Literal["none", "local", "global", "one_color"]
 _PLACE_UNIT_M = 0.1
 _SKIN_RADIUS_M = 0.005
 """Skin about a vertex hides what is so near to it in the image."""

@@ -176,7 +176,7 @@ def read_checkpoint_file(path: Path | str) -> CheckpointFile:
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """Metadata and tensors of one file; the package's own are compared with their hashes."""
     try:
-        if path.parent == WEIGHTS and path.is_file():
+        if path.is_file():
             check_packaged(path)
         with safe_open(path, framework="np") as opened:
             names = opened.keys()  # an iterator that cannot be iterated without it

@@ -190,9 +190,10 @@ class MaskHand(nn.Module):
 
         Returns:
             Of the likeliest hand the fields of `HandStep` by name, where keypoints_uv are the
-            landmarks that the image shows; score (B,), the geometric mean of its codes'
-            probabilities. With draws also hypotheses_vertices_m (B, H, V, 3), wrist joint at the
-            origin, and hypotheses_score (B, H) of all, the likeliest first.
+            landmarks that the image shows; score (B,), the share of the codes' variance that the
+            image explains. With draws also hypotheses_vertices_m (B, H, V, 3), wrist joint at the
+            origin, and hypotheses_score (B, H), the geometric mean of each one's codes'
+            probabilities, the likeliest first.
 
         Raises:
             ValueError: a shape does not fit.
@@ -201,7 +202,7 @@ class MaskHand(nn.Module):
         if draws is None:
             sampled = self.sampled(context, None)
             step = self.posed(sampled.embedding, sampled.hand, context.uv)
-            return {**step._asdict(), "score": sampled.score}
+            return {**step._asdict(), "score": sampled.explained}
         wanted = (self.config.steps, self.num_tokens)
         if draws.dim() != 4 or draws.shape[2:] != wanted or draws.shape[1] < 1:
             raise ValueError(
@@ -216,12 +217,11 @@ class MaskHand(nn.Module):
         sampled = self.sampled(context, draws)
         step = self.posed(sampled.embedding, sampled.hand, context.uv)
         first = {k: v.unflatten(0, (-1, hands))[:, 0] for k, v in step._asdict().items()}
-        score = sampled.score.unflatten(0, (-1, hands))  # (B, H)
         return {
             **first,
-            "score": score[:, 0],
+            "score": sampled.explained.unflatten(0, (-1, hands))[:, 0],
             "hypotheses_vertices_m": step.vertices_m.unflatten(0, (-1, hands)),
-            "hypotheses_score": score,
+            "hypotheses_score": sampled.likelihood.unflatten(0, (-1, hands)),
         }
 
     def sampled(self, context: Context, draws: Tensor | None) -> Sampled:
@@ -234,7 +234,7 @@ class MaskHand(nn.Module):
         values = self.values_of(context)
         nothing = torch.zeros_like(context.uv[:, :1, 0], dtype=torch.int64)
         return sample_codes(
-            lambda index, masked: self.predicted(context, values, index, masked),
+            lambda codes, masked: self.predicted(context, values, codes, masked),
             self.codebook,
             nothing.expand(-1, self.num_tokens),
             steps=self.config.steps,
@@ -243,18 +243,18 @@ class MaskHand(nn.Module):
         )
 
     def predicted(
-        self, context: Context, values: list[list[Tensor]], index: Tensor, masked: Tensor
+        self, context: Context, values: list[list[Tensor]], codes: Tensor, masked: Tensor
     ) -> TokenPrediction:
         """One pass of the transformer.
 
         Args:
             context: of N hands.
             values: of `values_of`.
-            index: (N, M) codes; what is masked does not matter.
+            codes: (N, M, D) of the codebook, or means of some; what is masked does not matter.
             masked: (N, M) bool.
         """
-        shown = self.embed(nn.functional.embedding(index, self.codebook))  # (N, M, C)
-        tokens = torch.where(masked[..., None], self.mask_token, shown) + self.token_place
+        tokens = torch.where(masked[..., None], self.mask_token, self.embed(codes))  # (N, M, C)
+        tokens = tokens + self.token_place
         hand = self.hand_token + self.whole(context.whole)[:, None]  # (N, 1, C)
         places = torch.softmax(self.looks_at, dim=1) @ context.uv  # (N, 1 + M, 2)
         x = torch.cat([hand, tokens], dim=1)

@@ -54,12 +54,22 @@ def opened_bag(path: Path) -> Iterator[Reader]:
     try:
         reader = Reader(path)
         reader.open()
+        _check_metadata(reader)
     except Exception as error:  # damaged bytes break in many ways
         raise damaged(path, error) from error
     try:
         yield reader
     finally:
         reader.close()
+
+
+def _check_metadata(reader: Reader) -> None:
+    """Raise ValueError where metadata.yaml has something else in the place of a name or number."""
+    for connection in reader.connections:
+        for name, kind in (("topic", str), ("msgtype", str), ("msgcount", int)):
+            value = getattr(connection, name)
+            if not isinstance(value, kind):
+                raise ValueError(f"{name} of a topic is {value!r}, expected a {kind.__name__}")
 
 
 def read_messages(

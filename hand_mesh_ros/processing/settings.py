@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hand_mesh_ros import __version__
+from hand_mesh_ros.one_line import OneLineError
 from hand_mesh_ros.ros.arguments import RosArguments
 from hand_mesh_ros.ros.parameters import NodeParameters
 
@@ -28,7 +29,7 @@ DEFAULT_OUTPUTS = ("bag", "overlay", "npz", "summary")
 BAG_STORAGES = ("mcap", "sqlite3")
 
 
-class ProcessingError(Exception):
+class ProcessingError(OneLineError):
     """A recording cannot be processed; one line for the user: what came, what to do."""
 
 

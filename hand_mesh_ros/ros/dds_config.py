@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -19,6 +20,9 @@ _RMEM_MAX = Path("/proc/sys/net/core/rmem_max")
 # frame), but need a buffer that holds a whole frame.
 _MESSAGE_BYTES, _FRAGMENT_BYTES = 4096, 4000
 MAX_DOMAIN_ID = 232
+INTERFACES = "HAND_MESH_INTERFACES"
+"""Environment: names or addresses of the network interfaces to use, with commas; "lo": none."""
+_REACH = ("CYCLONEDDS_URI", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY", INTERFACES)
 _environment_lock = threading.Lock()
 
 
@@ -35,21 +39,24 @@ def cyclone_config(environment: Mapping[str, str]) -> str:
     """Value for CYCLONEDDS_URI: the user's own if there is one, else XML made for images.
 
     ROS_AUTOMATIC_DISCOVERY_RANGE (SUBNET, LOCALHOST, OFF), ROS_LOCALHOST_ONLY and ROS_STATIC_PEERS
-    mean what they mean to ROS's own middleware.
+    mean what they mean to ROS's own middleware. HAND_MESH_INTERFACES chooses network interfaces.
     """
     if environment.get("CYCLONEDDS_URI"):
         return environment["CYCLONEDDS_URI"]
     discovery_range = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper()
     if environment.get("ROS_LOCALHOST_ONLY") == "1" and not discovery_range:
         discovery_range = "LOCALHOST"
-    is_local, is_off = discovery_range == "LOCALHOST", discovery_range == "OFF"
+    interfaces = [name.strip() for name in environment.get(INTERFACES, "").split(",")]
+    interfaces = [name for name in interfaces if name]
+    only_loopback = bool(interfaces) and all(_is_loopback(name) for name in interfaces)
+    is_local, is_off = discovery_range == "LOCALHOST" or only_loopback, discovery_range == "OFF"
     peers = [] if is_off else environment.get("ROS_STATIC_PEERS", "").split(";")
     peers_xml = "".join(f"<Peer Address={quoteattr(peer)}/>" for peer in peers if peer)
     # Multicast is for finding each other. Images go to each subscriber alone: two of them on this
     # machine must not put 80 MB/s on the network. Localhost is asked as well, because firewalls
     # drop multicast, and asking needs participants at known ports (ParticipantIndex).
     return (
-        "<CycloneDDS><Domain><General>"
+        f"<CycloneDDS><Domain><General>{_interfaces_xml(interfaces)}"
         f"<AllowMulticast>{'false' if is_local or is_off else 'spdp'}</AllowMulticast>"
         f"<MaxMessageSize>{_MESSAGE_BYTES}B</MaxMessageSize>"
         f"<FragmentSize>{_FRAGMENT_BYTES}B</FragmentSize>"
@@ -59,6 +66,33 @@ def cyclone_config(environment: Mapping[str, str]) -> str:
         f"<SocketReceiveBufferSize max='{_RECEIVE_BUFFER_BYTES}B'/>"
         "</Internal></Domain></CycloneDDS>"
     )
+
+
+def _interfaces_xml(names: Sequence[str]) -> str:
+    """Cyclone takes the best interface where none is named."""
+    rows = [
+        f"<NetworkInterface {'address' if _is_address(name) else 'name'}={quoteattr(name)}/>"
+        for name in names
+    ]
+    return f"<Interfaces>{''.join(rows)}</Interfaces>" if rows else ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(name: str) -> bool:
+    return ipaddress.ip_address(name).is_loopback if _is_address(name) else name == "lo"
+
+
+def stay_on_this_machine(environment: MutableMapping[str, str]) -> None:
+    """Find and be found on this machine alone, unless the user has said how far to reach."""
+    if not any(environment.get(name) for name in _REACH):
+        environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 
 @contextmanager

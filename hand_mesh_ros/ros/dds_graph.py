@@ -18,9 +18,14 @@ from rosbags.interfaces import Nodetype
 
 from hand_mesh_ros.ros import discovery
 from hand_mesh_ros.ros.arguments import parse_ros_arguments
-from hand_mesh_ros.ros.dds_config import cyclone_environment, domain_id_of, small_buffer_warning
+from hand_mesh_ros.ros.dds_config import (
+    INTERFACES,
+    cyclone_environment,
+    domain_id_of,
+    small_buffer_warning,
+)
 from hand_mesh_ros.ros.graph import Answer, Qos, ServiceKind
-from hand_mesh_ros.ros.peer_watch import Peer, PeerWatch
+from hand_mesh_ros.ros.peer_watch import Peer, PeerWatch, Publication
 from hand_mesh_ros.ros.ros_log import node_logger
 from hand_mesh_ros.ros.signals import wait_until_stopped
 from hand_mesh_ros.ros.typestore import FieldType, Typestore
@@ -244,6 +249,11 @@ class DdsGraph:
             self._has_said_no_services = True
             self._log.debug(f"without ROS there are no services: none is {name}")
 
+    def publications(self) -> list[Publication]:
+        """Publishers that have been found so far; discovery takes a second."""
+        with self._lock:
+            return self._peers.publications()
+
     def now_ns(self) -> int:
         """Time of the system's clock."""
         return time.time_ns()
@@ -386,7 +396,19 @@ class DdsGraph:
         has_user_data = Policy.Userdata in endpoint.qos
         user_data = endpoint.qos[Policy.Userdata].data if has_user_data else b""
         type_hash = discovery.type_hash_of(user_data)
-        peer = Peer(endpoint.topic_name, endpoint.type_name, type_hash, is_publisher)
+        qos = endpoint.qos
+        is_reliable = Policy.Reliability in qos and isinstance(
+            qos[Policy.Reliability], Policy.Reliability.Reliable
+        )
+        is_kept = Policy.Durability in qos and qos[Policy.Durability] != Policy.Durability.Volatile
+        peer = Peer(
+            endpoint.topic_name,
+            endpoint.type_name,
+            type_hash,
+            is_publisher,
+            "reliable" if is_reliable else "best_effort",
+            "transient_local" if is_kept else "volatile",
+        )
         self._peers.met(endpoint.key, peer)
 
 
@@ -398,7 +420,7 @@ def _participant(domain_id: int) -> DomainParticipant:
     except DDSException as error:
         raise RuntimeError(
             f"cannot join DDS domain {domain_id} ({error}): is a network interface up, "
-            "and is CYCLONEDDS_URI right, if it is set?"
+            f"and are CYCLONEDDS_URI and {INTERFACES} right, if they are set?"
         ) from error
 
 

@@ -31,6 +31,8 @@ from hand_mesh_ros.types import Frame, Result
 
 DIAGNOSTICS_PERIOD_S = 1.0
 _JOIN_TIMEOUT_S = 10.0
+_LATE_NS = 250_000_000
+"""An image that is older than the last by no more than this was overtaken on its way."""
 _IMAGE = "sensor_msgs/msg/Image"
 _COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
@@ -348,7 +350,7 @@ class HandMeshNode:
             raise error_type(str(error)) from error
 
     def _is_new(self, stamp_ns: int) -> bool:
-        """False for a duplicate; a step back in time (a bag played again) starts afresh."""
+        """False for a duplicate or an overtaken image; a larger step back in time starts afresh."""
         if stamp_ns <= 0:
             raise ImageError("image header.stamp is not set, expected the time of exposure")
         ahead_s = 1e-9 * (stamp_ns - self._graph.now_ns())
@@ -358,7 +360,10 @@ class HandMeshNode:
                 f"most {self.parameters.safety_max_future_s:g} s (parameter safety.max_future_s): "
                 "synchronise the clocks of camera and node, or use_sim_time where time is simulated"
             )
-        last_ns, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
+        last_ns = self._last_stamp_ns
+        if last_ns is not None and 0 < last_ns - stamp_ns <= _LATE_NS:
+            return False
+        self._last_stamp_ns = stamp_ns
         if last_ns is not None and stamp_ns < last_ns:
             back_s = (last_ns - stamp_ns) * 1e-9
             self._log.warning(f"image time went back by {back_s:.3f} s: tracks start afresh")

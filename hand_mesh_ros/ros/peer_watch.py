@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Literal
 
 from hand_mesh_ros.ros.discovery import dds_topic, dds_type, ros_type
 from hand_mesh_ros.ros.qos_warning import qos_warning
 from hand_mesh_ros.ros.typestore import Typestore
 
+Reliability = Literal["reliable", "best_effort"]
+Durability = Literal["volatile", "transient_local"]
 # Policy numbers of the DDS standard.
 _POLICY_NAMES = {
     2: "durability",
@@ -30,6 +33,20 @@ class Peer:
     type_name: str
     type_hash: str | None
     is_publisher: bool
+    reliability: Reliability = "best_effort"
+    durability: Durability = "volatile"
+
+
+@dataclass(frozen=True, order=True)
+class Publication:
+    """A ROS publisher somewhere on the network."""
+
+    topic: str
+    """Absolute ROS name."""
+    type_name: str
+    """E.g. "sensor_msgs/msg/Image"."""
+    reliability: Reliability
+    durability: Durability
 
 
 class PeerWatch:
@@ -52,6 +69,20 @@ class PeerWatch:
         """Note a reader or writer that is there."""
         self._peers[key] = peer
         self._compare(peer)
+
+    def publications(self) -> list[Publication]:
+        """ROS publishers that are there, this node's own among them, by topic."""
+        prefix = dds_topic("")
+        return sorted(
+            Publication(
+                peer.topic.removeprefix(prefix),
+                ros_type(peer.type_name),
+                peer.reliability,
+                peer.durability,
+            )
+            for peer in self._peers.values()
+            if peer.is_publisher and peer.topic.startswith(f"{prefix}/")
+        )
 
     def left(self, key: Hashable) -> None:
         """Forget a reader or writer that is gone."""
