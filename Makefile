@@ -7,7 +7,7 @@ SOURCES := pyproject.toml setup.py constraints.txt
 # A sourced ROS would put its own Python packages before those of .venv.
 unexport PYTHONPATH
 
-.PHONY: demo test lint fuzz soak docs clean
+.PHONY: demo test lint faults fuzz soak docs clean
 
 demo: $(VENV)/.base
 	$(BIN)/hand-mesh demo $(ARGS)
@@ -19,7 +19,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python tools/audit.py
 
-# Minutes to hours: a million malformed inputs, a million frames.
+# Minutes to hours: faults around running programs, a million malformed inputs, a million frames.
+faults: $(VENV)/.dev
+	$(BIN)/python tools/faults.py $(ARGS)
+
 fuzz: $(VENV)/.dev
 	$(BIN)/python tools/fuzz.py $(ARGS)
 

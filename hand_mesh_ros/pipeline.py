@@ -20,7 +20,7 @@ from hand_mesh_ros.reconstruction.base import Reconstructor
 from hand_mesh_ros.safety import Judged, SafetyGates, without_broken_detections
 from hand_mesh_ros.smoothing import HandSmoother
 from hand_mesh_ros.tracking import Tracker
-from hand_mesh_ros.types import Frame, Hand, Reconstruction, Result, Root, Track
+from hand_mesh_ros.types import Detection, Frame, Hand, Reconstruction, Result, Root, Track
 
 
 class Pipeline:
@@ -56,8 +56,18 @@ class Pipeline:
         """Every hand of one frame; what the evidence doesn't fix is left out, never guessed."""
         stage_s: dict[str, float] = {}
         with _timed(stage_s, "detection"):
-            detected = self.detector.detect(frame.image, frame.stamp_ns)
-            detections, broken = without_broken_detections(detected)
+            detected = self.detect(frame)
+        result = self.reconstruct(frame, detected)
+        return replace(result, stage_s=stage_s | result.stage_s)
+
+    def detect(self, frame: Frame) -> list[Detection]:
+        """The first half of `process`; another thread may be in the second half meanwhile."""
+        return self.detector.detect(frame.image, frame.stamp_ns)
+
+    def reconstruct(self, frame: Frame, detected: list[Detection]) -> Result:
+        """The second half of `process`, of what the first half found in that frame."""
+        stage_s: dict[str, float] = {}
+        detections, broken = without_broken_detections(detected)
         with _timed(stage_s, "tracking"):
             tracks = self.tracker.update(detections, frame.stamp_ns)
         with _timed(stage_s, "reconstruction"):
@@ -93,6 +103,10 @@ class Pipeline:
     def reset(self) -> None:
         """Forget everything about earlier frames."""
         self.detector.reset()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget all but what the detector knows, for those who reset that themselves."""
         self.tracker.reset()
         self.reconstructor.reset()
         if self.smoother is not None:

@@ -161,9 +161,14 @@ class ScriptedPipeline:
     back_end = "scripted"
 
     def __init__(self, script=()):
-        self.script, self.frames, self.resets, self.tracker = list(script), [], 0, None
+        self.script, self.frames, self.tracker = list(script), [], None
+        self.resets, self.forgotten, self.detector = 0, 0, ScriptedDetector()
 
-    def process(self, frame):
+    def detect(self, frame):
+        self.detector.saw.append(frame.stamp_ns)
+        return []
+
+    def reconstruct(self, frame, detected):
         index = len(self.frames)
         self.frames.append(frame)
         hands = self.script[index](frame) if index < len(self.script) else (posed_hand(frame),)
@@ -175,8 +180,21 @@ class ScriptedPipeline:
     def reset(self):
         self.resets += 1
 
+    def forget(self):
+        self.forgotten += 1
+
     def close(self):
         pass
+
+
+class ScriptedDetector:
+    """Remembers what it was shown since it was reset."""
+
+    def __init__(self):
+        self.saw, self.resets = [], 0
+
+    def reset(self):
+        self.saw, self.resets = [], self.resets + 1
 
 
 def settings(*outputs, arguments=(), **changes):

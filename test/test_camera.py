@@ -157,6 +157,8 @@ def test_arrays_are_copies_that_cannot_change():
         ({"D": np.zeros(8)}, "plumb_bob takes 0 or 4 or 5 finite coefficients, got 8"),
         ({"distortion_model": "rational_polynomial"}, "takes 8 .* got 5"),
         ({"distortion_model": "equidistant"}, "takes 4 .* got 5"),
+        ({"D": np.array([0.1, 1e300, 0.0, 0.0])}, "numbers that no camera has"),
+        ({"K": np.diag([1e-300, 600.0, 1.0])}, "numbers that no camera has"),
         ({"D": np.array([0.1, np.inf, 0.0, 0.0])}, "finite"),
     ],
 )
@@ -170,3 +172,14 @@ def test_impossible_cameras_are_refused_in_one_line(change, message):
 def test_impossible_fields_of_view_are_refused(fov_deg):
     with pytest.raises(ValueError, match="field of view"):
         Camera.from_fov(640, 480, fov_deg)
+
+
+@pytest.mark.parametrize("tiny", [1e-320, 1e-200, 1e-31])
+@pytest.mark.parametrize("model", ["plumb_bob", "rational_polynomial", "equidistant"])
+def test_a_distortion_of_next_to_nothing_is_none(model, tiny):
+    """Found by fuzzing: the lens polynomial's roots overflowed."""
+    K = np.array([[50.0, 0.0, 32.0], [0.0, 50.0, 24.0], [0.0, 0.0, 1.0]])
+    count = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}[model]
+    pixels = np.array([[0.0, 0.0], [40.0, 20.0]])
+    plain = Camera(64, 48, K, model, np.zeros(count)).rays(pixels)
+    np.testing.assert_allclose(Camera(64, 48, K, model, np.full(count, tiny)).rays(pixels), plain)

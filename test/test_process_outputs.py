@@ -221,7 +221,8 @@ def test_pictures_of_several_sizes_keep_them(tmp_path, monkeypatch):
     _, pipeline = process(monkeypatch, tmp_path / "out", folder, chosen, [nothing, two_hands])
     # ROS takes a stamp of 0 for "unset", so what has no clock begins at one second.
     assert [f.stamp_ns for f in pipeline.frames] == [1_000_000_000, 1_250_000_000, 1_500_000_000]
-    assert pipeline.resets == 2  # at the start, and at another camera; not at each picture
+    # At another camera; not at each picture.
+    assert (pipeline.resets, pipeline.detector.resets, pipeline.forgotten) == (1, 1, 1)
     overlay = tmp_path / "out" / "stills" / "overlay"
     pictures = [cv2.imread(str(p)) for p in sorted(overlay.iterdir())]
     assert [p.shape for p in pictures] == [(120, 160, 3), (120, 160, 3), (90, 101, 3)]

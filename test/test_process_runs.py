@@ -72,7 +72,12 @@ def test_every_input_gets_a_folder_and_a_line(tmp_path, scripted, capsys):
     assert told["frames"] == 13
     assert told["failed"] == {}
     assert told["recordings"]["drive"]["frames_with_hand"] == 3
-    assert set(told["recordings"]["drive"]["stage_ms"]) >= {"reading", "pipeline", "output npz"}
+    assert set(told["recordings"]["drive"]["stage_ms"]) >= {
+        "reading",
+        "detection",
+        "reconstruction",
+        "output npz",
+    }
     assert len(scripted) == 1
 
 
@@ -112,16 +117,16 @@ def test_one_failure_does_not_stop_the_rest(tmp_path, scripted, capsys):
 def test_a_pipeline_that_fails_costs_one_recording(tmp_path, scripted, monkeypatch, capsys):
     for name in ("one", "two", "three"):
         synthetic_bag(tmp_path / name, 2, **SMALL)
-    process = ScriptedPipeline.process
+    reconstruct = ScriptedPipeline.reconstruct
 
-    def fails(self, frame):
+    def fails(self, frame, detected):
         if len(scripted) == 1 and len(self.frames) == 3:  # the second recording's second frame
             raise RuntimeError("out of luck")
         if len(scripted) == 2:  # its files do not fill the disk for the rest of the run
             assert not list((tmp_path / "out").glob(".unfinished-two*"))
-        return process(self, frame)
+        return reconstruct(self, frame, detected)
 
-    monkeypatch.setattr(ScriptedPipeline, "process", fails)
+    monkeypatch.setattr(ScriptedPipeline, "reconstruct", fails)
     code = run(*(tmp_path / n for n in ("one", "two", "three")), "-o", tmp_path / "out", "--npz")
     assert code == 1
     assert "two: RuntimeError: out of luck" in capsys.readouterr().err

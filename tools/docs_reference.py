@@ -45,7 +45,10 @@ _TOPICS = {
     "hand_markers": "mesh and skeleton for RViz; sent while somebody subscribes",
     "hand_detections": "what the detector said, before reconstruction; while somebody subscribes",
     "hand_overlay": "the image with the hands drawn in; sent while somebody subscribes",
-    "/diagnostics": "model, back-end, rates, times of the stages, refused images, hands held back; once a second",
+    "/diagnostics": (
+        "model, back-end, rates, times of the stages, refused images, hands held back; "
+        "once a second"
+    ),
 }
 _SERVICES = {
     "~/enable": "stop to listen to images, or go on",

@@ -35,7 +35,9 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=1_000_000, metavar="N", help="in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", metavar="TEXT", help="decoders with that in the name")
-    parser.add_argument("--guided", type=int, default=0, metavar="N", help="inputs by atheris, each")
+    parser.add_argument(
+        "--guided", type=int, default=0, metavar="N", help="inputs by atheris, each"
+    )
     parser.add_argument("--write", action="store_true", help="put the table into the docs")
     args = parser.parse_args()
     from fuzz_targets import TARGETS

@@ -24,7 +24,7 @@ from hand_mesh_ros.ros.camera_info import same_calibration
 from hand_mesh_ros.safety import broken_fields
 from hand_mesh_ros.sources.base import Source, SourceError
 from hand_mesh_ros.tracking import Tracker
-from hand_mesh_ros.types import Frame, Result
+from hand_mesh_ros.types import Detection, Frame, Result
 
 Progress = Callable[[int], None]
 """Called with the number of frames done since the last call."""
@@ -81,6 +81,7 @@ class RecordingProcessor:
             stack.callback(behind.stop)
             behind.put(lambda: tally.open(make_outputs(folder.path, info, settings)))
             self._look(source, pipeline, tally, behind, on_frames)
+            behind.wait()
             if not tally.num_frames:
                 raise ProcessingError("it gave no frame to process (empty, or outside the range)")
             behind.put(tally.finish)
@@ -98,21 +99,24 @@ class RecordingProcessor:
         behind: Behind,
         on_frames: Progress,
     ) -> None:
-        """Take every frame through the pipeline, as the live node does."""
+        """Take every frame through the pipeline, as the live node does.
+
+        Hands are looked for here, while `behind` reconstructs and writes those of earlier frames.
+        """
         before: Frame | None = None
         began_s = time.perf_counter()
         for index, frame in enumerate(source):
             began_s = tally.spent("reading", began_s)
             is_fresh_start = before is not None and _is_fresh_start(before, frame)
             if is_fresh_start:
-                pipeline.reset()
+                pipeline.detector.reset()
             before = frame
-            result = _sound(pipeline.process(frame))
-            tally.saw(result)
-            began_s = tally.spent("pipeline", began_s)
-            answer = Answer(index, frame, result, pipeline.hand_model, is_fresh_start)
-            behind.put(partial(tally.add, answer))
-            began_s = tally.spent("waiting for outputs", began_s)
+            detections = pipeline.detect(frame)
+            began_s = tally.spent("detection", began_s)
+            behind.put(
+                partial(_reconstruct, pipeline, tally, index, frame, detections, is_fresh_start)
+            )
+            began_s = tally.spent("waiting for the rest", began_s)
             on_frames(1)
 
     def _fresh_pipeline(self) -> Pipeline:
@@ -198,6 +202,24 @@ class _Tally:
                 for stage, spent_s in self._spent_s.items()
             },
         }
+
+
+def _reconstruct(
+    pipeline: Pipeline,
+    tally: _Tally,
+    index: int,
+    frame: Frame,
+    detections: list[Detection],
+    is_fresh_start: bool,
+) -> None:
+    """The second half of a frame's way, up to its outputs."""
+    began_s = time.perf_counter()
+    if is_fresh_start:
+        pipeline.forget()
+    result = _sound(pipeline.reconstruct(frame, detections))
+    tally.saw(result)
+    tally.spent("reconstruction", began_s)
+    tally.add(Answer(index, frame, result, pipeline.hand_model, is_fresh_start))
 
 
 def _is_fresh_start(before: Frame, frame: Frame) -> bool:

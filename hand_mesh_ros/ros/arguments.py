@@ -12,6 +12,7 @@ from hand_mesh_ros.ros.names import (
     Remap,
     checked_namespace,
     checked_node_name,
+    checked_parameter_name,
     joined,
     parse_remap,
     resolve,
@@ -162,7 +163,7 @@ def _parameter(text: str) -> Section:
         raise ArgumentError(f"parameter {text!r} is not NAME:=VALUE, e.g. model:=landmark_fit")
     # A name alone means a node of that name wherever it is; with a slash it is the whole name.
     pattern = "/**" if not colon else node if "/" in node else f"/**/{node}"
-    return Section(pattern, {name: parse_value(value, name)})
+    return Section(pattern, {checked_parameter_name(name): parse_value(value, name)})
 
 
 def _log_level(text: str, full_name: str, present: int) -> int:

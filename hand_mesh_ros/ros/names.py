@@ -85,6 +85,13 @@ def checked_node_name(name: str) -> str:
     return name
 
 
+def checked_parameter_name(name: str) -> str:
+    """The name, if a parameter may have it ("smoothing.beta")."""
+    if not re.fullmatch(r"[A-Za-z0-9_./~-]{1,200}", name):
+        raise ArgumentError(f"{name!r} is no parameter name: letters, digits, _ and dots")
+    return name
+
+
 def checked_namespace(namespace: str) -> str:
     """Absolute namespace: "" and "/" are "/", "robot" is "/robot"."""
     full = "/" + namespace.strip("/")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hand_mesh_ros.plain_yaml import PlainLoader, PlainYamlError, read_yaml
-from hand_mesh_ros.ros.names import ArgumentError
+from hand_mesh_ros.ros.names import ArgumentError, checked_parameter_name
 
 _SECTION = "ros__parameters"
 
@@ -102,7 +102,7 @@ def _parameters(content: dict[Any, Any], prefix: str, path: str) -> Iterator[tup
         if isinstance(value, dict):
             yield from _parameters(value, f"{name}.", path)
         else:
-            yield name, _checked(value, name, path)
+            yield checked_parameter_name(name), _checked(value, name, path)
 
 
 def _checked(value: Any, name: str, where: str) -> Any:
