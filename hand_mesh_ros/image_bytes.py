@@ -52,44 +52,44 @@ def format_of(data: np.ndarray | bytes) -> Format:
 def _check_headers(data: np.ndarray) -> None:
     kind, size = format_of(data), None
     if kind == "png":
-        size = _png_size(data)
+        size = _png_size(data.data)
     elif kind == "jpeg":
-        size = _jpeg_size(data)
+        size = _jpeg_size(data.data)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise ImageBytesError(
             f"says that it has {size[0]} x {size[1]} pixels, expected at most {MAX_PIXELS}"
         )
     if size is not None and size[0] * size[1] > _MOST_PER_BYTE[kind] * data.size:
         raise ImageBytesError(
-            f"says that it has {size[0]} x {size[1]} pixels, which do not fit into {data.size} bytes"
+            f"says that it has {size[0]} x {size[1]} pixels, they do not fit into {data.size} bytes"
         )
 
 
-def _png_size(data: np.ndarray) -> tuple[int, int]:
+def _png_size(data: memoryview) -> tuple[int, int]:
     """Width and height; every chunk is looked at, as OpenCV makes room for each."""
     at, size = len(_PNG), None
-    while at + 12 <= data.size:
+    while at + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
-        if at + 12 + length > data.size:
+        if at + 12 + length > len(data):
             raise ImageBytesError(
-                f"PNG of {data.size} bytes says that {length} more come, expected a whole one"
+                f"PNG of {len(data)} bytes says that {length} more come, expected a whole one"
             )
         if name == b"IHDR" and length >= 8 and size is None:
             size = struct.unpack_from(">II", data, at + 8)
         at += 12 + length
         if name == b"IEND" and size is not None:
             return size
-    raise ImageBytesError(f"PNG of {data.size} bytes without its end (IEND), expected a whole one")
+    raise ImageBytesError(f"PNG of {len(data)} bytes without its end (IEND), expected a whole one")
 
 
-def _jpeg_size(data: np.ndarray) -> tuple[int, int] | None:
+def _jpeg_size(data: memoryview) -> tuple[int, int] | None:
     """Width and height; None where no frame begins: OpenCV refuses that by itself."""
     at = 2
-    while at + 9 <= data.size:
+    while at + 9 <= len(data):
         if data[at] != 0xFF:
             at += 1  # readers skip what stands between segments
             continue
-        marker = int(data[at + 1])
+        marker = data[at + 1]
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, at + 5)
             return width, height

@@ -5,6 +5,8 @@ An input is bytes, made of a seed and a number, so that each can be made again.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import resource
 import time
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 
-_WARM_UP = 0.1
+_WARM_UP = 0.5
 """Share of the inputs after which memory counts."""
 _MOST_KEPT = 20
 
@@ -53,7 +55,7 @@ class FuzzResult:
     accepted: int = 0
     longest_s: float = 0.0
     growth_mb: float = 0.0
-    """Memory after all inputs above that after the first tenth."""
+    """Memory after all inputs above that after the first half."""
     peak_mb: float = 0.0
     """The most memory above that, at any time."""
     failures: list[tuple[bytes, str]] = field(default_factory=list)
@@ -111,6 +113,8 @@ MOST_TEXT = 1000
 def memory_mb() -> float:
     """Memory of this process, without what only waits to be freed."""
     gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc's own
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     return psutil.Process().memory_info().rss / 1e6
 
 

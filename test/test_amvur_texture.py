@@ -332,7 +332,7 @@ def test_deviations_and_colours_reach_the_reconstruction_of_either_hand():
     assert {t.side for t in tracks} == set(Side)
     length = HAND.hand_length_m(shown.hands[0].shape)
     use = NetworkUse("amvur", SIZE)
-    plain = NetworkReconstructor(run, use, HAND, back_end="a test")
+    plain = NetworkReconstructor(run, use, HAND, back_end=lambda: "a test")
     for i, found in enumerate(plain.reconstruct(shown.frame, tracks)):
         np.testing.assert_allclose(found.vertex_stddev_m, (1 + i) * stddev, rtol=1e-5)
         np.testing.assert_allclose(found.keypoint_stddev_m, 0.004, rtol=1e-5)
@@ -340,7 +340,9 @@ def test_deviations_and_colours_reach_the_reconstruction_of_either_hand():
         wanted = 255.0 * (colors if i == 0 else 1.0 - colors)
         assert np.abs(found.vertex_colors - wanted).max() <= 0.5 + 1e-3
     # A mesh of half the size that is scaled up has deviations that are scaled up.
-    scaled = NetworkReconstructor(run, use, HAND, back_end="a test", known_hand_length_m=length)
+    scaled = NetworkReconstructor(
+        run, use, HAND, back_end=lambda: "a test", known_hand_length_m=length
+    )
     found = scaled.reconstruct(shown.frame, tracks)[0]
     np.testing.assert_allclose(found.vertex_stddev_m, 2.0 * stddev, rtol=0.03)
 
@@ -351,7 +353,7 @@ def test_deviations_and_colours_reach_the_reconstruction_of_either_hand():
         out["vertex_colors"][0, 5] = np.inf
         return out
 
-    first, second = NetworkReconstructor(broken, use, HAND, back_end="a test").reconstruct(
+    first, second = NetworkReconstructor(broken, use, HAND, back_end=lambda: "a test").reconstruct(
         shown.frame, tracks
     )
     assert first.vertex_stddev_m is None

@@ -13,11 +13,17 @@ from small_network import small_network, small_request
 
 from hand_mesh_ros.backends import tensorrt_backend, torch_backend
 from hand_mesh_ros.backends.base import BackEndError, EngineOptions, EngineSpec, TensorSpec
-from hand_mesh_ros.backends.choose import choose_backend, judged_parity, stored_reference
+from hand_mesh_ros.backends.choose import (
+    ChosenBackEnd,
+    choose_backend,
+    judged_parity,
+    stored_reference,
+)
 from hand_mesh_ros.backends.kinds import FASTEST_FIRST, KINDS, BackEndKind
 from hand_mesh_ros.backends.onnx_backend import OnnxBackEnd, cuda_providers, tensorrt_providers
 from hand_mesh_ros.backends.open import open_backend, torch_device
-from hand_mesh_ros.backends.parity import ParityReference, check_parity
+from hand_mesh_ros.backends.parity import OutputParity, Parity, ParityReference, check_parity
+from hand_mesh_ros.backends.steady_backend import RETRY_S, SteadyBackEnd
 from hand_mesh_ros.backends.typed_network import TypedNetwork, example_inputs, network_spec
 
 SPEC = EngineSpec((TensorSpec("image", (3, 4)),), (TensorSpec("vertices_m", (2, 3)),), "fp32", 1, 4)
@@ -305,15 +311,119 @@ def test_unknown_names_are_refused(folder):
 
 def test_a_network_is_opened_in_one_call(folder):
     said = []
-    chosen = open_backend(
+    made = open_backend(
         *("small", small_network(), small_request(folder).source.config),
         EngineOptions("torch", max_batch=2, device="cpu", cache_dir=folder, threads=1),
         log=said.append,
     )
     inputs = example_inputs(small_network(), 2)
-    out = chosen.backend.run({k: v.numpy() for k, v in inputs.items()})
+    out = made.run({k: v.numpy() for k, v in inputs.items()})
     np.testing.assert_allclose(out["vertices_m"], expected(inputs)["vertices_m"], atol=2e-6)
-    assert said[-1] == f"back-end of small: {chosen.state}"
+    assert said[-1] == f"back-end of small: {made.state}"
+
+
+# Failures while running.
+
+
+class Failing:
+    """A back-end that fails as long as it is told to."""
+
+    def __init__(self, name, spec):
+        self.name, self.spec, self.error, self.runs = name, spec, None, 0
+
+    def run(self, inputs):
+        self.runs += 1
+        if self.error is not None:
+            raise self.error
+        return {"made_by": self.name}
+
+
+def steady(folder, **options):
+    """One with a reserve, and what there is to watch: both back-ends, the time and the log."""
+    spec = small_request(folder).spec
+    gpu, cpu = Failing("tensorrt (cuda:0)", spec), Failing("onnx (CPU)", spec)
+    made, said, now = [], [], [0.0]
+
+    def reserve():
+        made.append(cpu)
+        return ChosenBackEnd(cpu, Parity((OutputParity("vertices_m", 0.0, 0.0, "mm", None),)), ())
+
+    options = {"reserve": reserve, **options}
+    chosen = ChosenBackEnd(gpu, Parity((OutputParity("vertices_m", 0.0, 0.0, "mm", None),)), ())
+    backend = SteadyBackEnd(chosen, log=said.append, clock=lambda: now[0], **options)
+    inputs = {k: v.numpy() for k, v in example_inputs(small_network(), 1).items()}
+    return backend, gpu, cpu, made, said, now, inputs
+
+
+def test_a_failing_engine_gives_way_and_comes_back(folder):
+    backend, gpu, _, made, said, now, inputs = steady(folder)
+    assert backend.run(inputs) == {"made_by": "tensorrt (cuda:0)"}
+    assert not made
+    gpu.error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    for _ in range(3):
+        assert backend.run(inputs) == {"made_by": "onnx (CPU)"}
+    assert (len(made), gpu.runs) == (1, 2)  # it is not asked at every frame
+    assert backend.name == "onnx (CPU)"
+    assert "tensorrt (cuda:0) failed: OutOfMemoryError: CUDA out of memory" in backend.state
+    now[0] += RETRY_S
+    assert backend.run(inputs) == {"made_by": "onnx (CPU)"}
+    assert gpu.runs == 3
+    gpu.error = None
+    assert backend.run(inputs) == {"made_by": "onnx (CPU)"}
+    now[0] += RETRY_S
+    assert backend.run(inputs) == {"made_by": "tensorrt (cuda:0)"}
+    assert "failed" not in backend.state
+    assert len(said) == 2
+    assert said[0].startswith("back-end tensorrt (cuda:0) failed (OutOfMemoryError: CUDA out of")
+    assert "onnx (CPU) takes over, it is tried again every 30 s" in said[0]
+    assert said[1] == "back-end tensorrt (cuda:0) works again"
+    assert len(made) == 1
+
+
+def test_inputs_that_do_not_fit_are_no_failure(folder):
+    backend, gpu, _, made, said, _, inputs = steady(folder)
+    with pytest.raises(BackEndError, match="inputs are"):
+        backend.run({"other": inputs["image"]})
+    assert (gpu.runs, made, said) == (0, [], [])
+
+
+def test_without_a_reserve_the_failure_is_told(folder):
+    backend, gpu, _, _, said, _, inputs = steady(folder, reserve=None)
+    gpu.error = RuntimeError("device lost")
+    with pytest.raises(RuntimeError, match="device lost"):
+        backend.run(inputs)
+    assert not said
+
+    def none():
+        raise BackEndError("no back-end can run small")
+
+    backend, gpu, _, _, _, _, inputs = steady(folder, reserve=none)
+    gpu.error = RuntimeError("device lost")
+    with pytest.raises(BackEndError, match="device lost; and nothing can take over: no back-end"):
+        backend.run(inputs)
+
+
+def test_plain_torch_takes_over_from_an_engine_on_the_cpu(folder):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    said = []
+    backend = open_backend(
+        *("small", small_network(), small_request(folder).source.config),
+        EngineOptions("onnx", device="cpu", cache_dir=folder, threads=1),
+        log=said.append,
+    )
+    assert backend.name == "onnx (CPU)"
+    named = example_inputs(small_network(), 1)
+    inputs = {k: v.numpy() for k, v in named.items()}
+
+    def lost(_):
+        raise RuntimeError("the engine is gone")
+
+    backend._chosen.backend.run = lost
+    out = backend.run(inputs)
+    assert backend.name == "torch (CPU)"
+    np.testing.assert_allclose(out["vertices_m"], expected(named)["vertices_m"], atol=2e-6)
+    assert any("torch (CPU) takes over" in line for line in said)
 
 
 # ONNX Runtime's and TensorRT's borders.

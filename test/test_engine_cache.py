@@ -217,13 +217,13 @@ def opened(folder, barrier, said):
     lines = []
     network = small_network()
     barrier.wait(240.0)
-    chosen = open_backend(
+    made = open_backend(
         *("small", network, SmallConfig()),
         EngineOptions("onnx", max_batch=4, device="cpu", cache_dir=folder, threads=1),
         log=lines.append,
     )
-    out = chosen.backend.run({k: v.numpy() for k, v in example_inputs(network, 2).items()})
-    said.put((lines, chosen.backend.name, out["vertices_m"]))
+    out = made.run({k: v.numpy() for k, v in example_inputs(network, 2).items()})
+    said.put((lines, made.name, out["vertices_m"]))
 
 
 def test_two_processes_build_one_engine(tmp_path):

@@ -47,7 +47,7 @@ def test_a_header_that_promises_too_much_is_not_believed():
 
 def test_a_size_that_so_few_bytes_cannot_have_is_not_believed():
     data = with_jpeg_size(encoded(".jpg"), 4000, 2000)
-    with pytest.raises(ImageBytesError, match=rf"do not fit into {len(data)} bytes"):
+    with pytest.raises(ImageBytesError, match=rf"they do not fit into {len(data)} bytes"):
         decode_image(data)
 
 

@@ -212,6 +212,11 @@ def test_uncalibrated_and_undistorted_are_told_apart():
         ({"distortion_model": "mei"}, ["'mei'", "known: plumb_bob"]),
         ({"width": 1280, "height": 720}, ["1280 x 720", "640 x 480"]),
         ({"binning_x": 2}, ["320 x 480", "640 x 480"]),
+        ({"d": np.full(5, 1e300)}, ["no camera has"]),
+        (
+            {"k": np.diag([1e-9, 500.0, 1.0]).ravel(), "width": 1280, "binning_x": 2},
+            ["camera_info: ", "no camera has"],
+        ),
     ],
 )
 def test_bad_camera_infos_are_refused_in_one_clear_line(changes, words):

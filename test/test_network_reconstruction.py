@@ -89,7 +89,7 @@ def scene(seed=1, index=20, hands=2, noise=0):
 
 def reconstructor(frame, hands, use=USE, **options):
     knowing = Knowing(frame.camera, hands, **options)
-    made = NetworkReconstructor(knowing, use, MODEL, back_end="a test")
+    made = NetworkReconstructor(knowing, use, MODEL, back_end=lambda: "a test")
     return made, knowing
 
 
@@ -162,7 +162,7 @@ def test_a_mesh_that_is_not_finite_is_no_hand():
         lambda inputs: {"vertices_m": np.full((1, 778, 3), np.nan, np.float32)},
         replace(USE, takes_landmark_cue=False),
         MODEL,
-        back_end="a test",
+        back_end=lambda: "a test",
     )
     assert network.reconstruct(frame, tracks_of(hands)) == [None]
 
@@ -172,7 +172,7 @@ def test_known_and_calibrated_lengths_scale_the_mesh():
     knowing = Knowing(frame.camera, hands, scale=0.7)
     length = MODEL.hand_length_m(hands[0].shape)
     network = NetworkReconstructor(
-        knowing, USE, MODEL, back_end="a test", known_hand_length_m=length
+        knowing, USE, MODEL, back_end=lambda: "a test", known_hand_length_m=length
     )
     for hand, result in zip(hands, network.reconstruct(frame, tracks_of(hands)), strict=True):
         truth = hand.vertices_m - hand.T_camera_wrist[:3, 3]
@@ -272,7 +272,7 @@ def test_what_else_a_hand_may_be_goes_through_the_pipeline():
     frame = replace(frame, depth_m=None)
     doubting = Doubting(frame.camera, hands)
     network = NetworkReconstructor(
-        doubting, replace(USE, draws=(2, 5, 15)), MODEL, back_end="a test"
+        doubting, replace(USE, draws=(2, 5, 15)), MODEL, back_end=lambda: "a test"
     )
     pipeline = Pipeline(
         detector=Seeing(hands), tracker=Tracker(), reconstructor=network, smoother=None
@@ -300,7 +300,7 @@ def test_draws_are_those_of_the_image_and_the_track():
     for stamp_ns in (5, 5, 6):
         doubting = Doubting(frame.camera, hands)
         network = NetworkReconstructor(
-            doubting, replace(USE, draws=(2, 5, 15)), MODEL, back_end="a test"
+            doubting, replace(USE, draws=(2, 5, 15)), MODEL, back_end=lambda: "a test"
         )
         network.reconstruct(replace(frame, stamp_ns=stamp_ns), tracks_of(hands))
         given.append(doubting.given[0]["draws"])

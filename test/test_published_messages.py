@@ -112,7 +112,8 @@ class Node:
 
     def __init__(self, pipeline, **parameters):
         self.graph = FakeGraph(STORE)
-        self.parameters = NodeParameters(**parameters)
+        # However slow the machine is, no hand vanishes for want of images.
+        self.parameters = NodeParameters(stale_timeout_s=60.0, **parameters)
         self.node = HandMeshNode(self.graph, self.parameters, pipeline, store=STORE)
         self.node.activate()
         self.graph.send("camera_info", camera_info())

@@ -259,6 +259,9 @@ def test_flags_without_a_meaning_here_are_taken_as_they_are():
         ("-p k:={a:1}", "parameter k in the command line is {"),
         ("-p k:=[1,a]", "parameter k in the command line is [1, 'a']"),
         ("-p k:=[1", "parameter k: '[1' is not a YAML value"),
+        ("-p k:=!!bool&x", "is not a YAML value"),
+        ("-p k:=18446744073709551616", "integer of more than 64 bits"),
+        ("-p k\x07:=1", "'k\\x07' is no parameter name"),
         ("--log-level loud", "level 'loud' is not one of debug, info, warn, error, fatal"),
         ("--params-file /no/such.yaml", "parameter file /no/such.yaml does not exist"),
         ("--params-file /", "parameter file / cannot be read"),
@@ -278,6 +281,7 @@ def test_wrong_arguments_are_told_in_one_line(line, message):
     [
         ("a: [1", "is not valid YAML"),
         ("\tk: 1", "is not valid YAML"),
+        ("n: &n {ros__parameters: *n}", "line 1 has the alias *n"),
         ("", "the top holds None, expected node names above ros__parameters"),
         ("[1, 2]", "the top holds [1, 2]"),
         ("hand_mesh: {k: 1}", "/hand_mesh/k holds 1, expected node names above ros__parameters"),

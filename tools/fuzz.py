@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import multiprocessing
 import os
 import sys
@@ -46,7 +47,7 @@ def main() -> int:
     total = sum(target.share for target in chosen)
     results = []
     for target in chosen:
-        count = args.guided or max(round(args.inputs * target.share / total), 1)
+        count = args.guided or math.ceil(args.inputs * target.share / total)
         result = _in_own_process(target.name, count, args.seed, is_guided=bool(args.guided))
         print(" | ".join(_row(result)), flush=True)
         _keep(result)

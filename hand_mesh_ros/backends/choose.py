@@ -19,7 +19,8 @@ from hand_mesh_ros.backends.parity import UNJUDGED, Parity, ParityReference, che
 from hand_mesh_ros.backends.parity_inputs import parity_reference
 from hand_mesh_ros.backends.progress import Log
 
-_LAST_RESORT = "torch"
+LAST_RESORT = "torch"
+"""Eager: needs nothing, and computes what the others are compared with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +117,7 @@ def judged_parity(name: str, backend: BackEnd, reference: ParityReference) -> Pa
     Raises:
         BackEndError: too far.
     """
-    itself = (name, backend.spec.precision) == (_LAST_RESORT, "fp32")
+    itself = (name, backend.spec.precision) == (LAST_RESORT, "fp32")
     parity = check_parity(backend, reference, UNJUDGED if itself else None)
     if parity.fault is not None:
         raise BackEndError(f"refused, {parity.fault}")
@@ -143,7 +144,7 @@ def _candidates(wanted: str, request: EngineRequest) -> list[tuple[str, Precisio
     if wanted == AUTO:
         pairs = [(n, p) for p in precisions for n in FASTEST_FIRST[request.device.type]]
     else:
-        pairs = [*((wanted, p) for p in precisions), (_LAST_RESORT, "fp32")]
+        pairs = [*((wanted, p) for p in precisions), (LAST_RESORT, "fp32")]
     return list(dict.fromkeys(pairs))
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from hand_mesh_ros.backends.base import AUTO, BackEndError, EngineOptions
-from hand_mesh_ros.backends.choose import ChosenBackEnd, choose_backend
+from hand_mesh_ros.backends.choose import LAST_RESORT, ChosenBackEnd, choose_backend
 from hand_mesh_ros.backends.engine_cache import EngineCache
 from hand_mesh_ros.backends.kinds import EngineRequest, EngineSource
 from hand_mesh_ros.backends.progress import Log
+from hand_mesh_ros.backends.steady_backend import SteadyBackEnd
 from hand_mesh_ros.backends.typed_network import network_spec
 
 
 def open_backend(
     name: str, network: nn.Module, config: Any, options: EngineOptions, *, log: Log = print
-) -> ChosenBackEnd:
-    """The engine of a network, ready for batches of 1 to `max_batch`.
+) -> SteadyBackEnd:
+    """The engine of a network, ready for batches of 1 to `max_batch`, and a reserve on the CPU.
 
     Args:
         name: of the network, in the registry.
@@ -38,7 +41,22 @@ def open_backend(
         cache=EngineCache(options.cache_dir, log=log),
         threads=options.threads,
     )
-    return choose_backend(options.backend, request, log=log)
+    chosen = choose_backend(options.backend, request, log=log)
+    return SteadyBackEnd(chosen, _reserve(chosen, request, log), log=log)
+
+
+def _reserve(
+    chosen: ChosenBackEnd, request: EngineRequest, log: Log
+) -> Callable[[], ChosenBackEnd] | None:
+    """What takes over: the fastest on the CPU, where that fails plain torch."""
+    on_cpu = replace(
+        request, device=torch.device("cpu"), spec=replace(request.spec, precision="fp32")
+    )
+    if request.device.type != "cpu":
+        return lambda: choose_backend(AUTO, on_cpu, log=log)
+    if chosen.backend.name == f"{LAST_RESORT} (CPU)" and chosen.backend.spec.precision == "fp32":
+        return None
+    return lambda: choose_backend(LAST_RESORT, on_cpu, log=log)
 
 
 def torch_device(name: str) -> torch.device:

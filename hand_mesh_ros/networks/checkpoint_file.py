@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from hand_mesh_ros.file_hash import FileHashError, check_packaged
 from hand_mesh_ros.hand_models.hand_model import HandModel
+from hand_mesh_ros.one_line import OneLineError
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 _ENTRY, _PART_OF = "hand_mesh_ros", "hand_mesh_ros_part_of"
@@ -25,7 +26,7 @@ _FORMAT = 1
 _STEP = 1e-6  # of the fingerprint: one micrometre, a millionth of a weight
 
 
-class CheckpointError(ValueError):
+class CheckpointError(OneLineError, ValueError):
     """A checkpoint cannot be read, written or used: one clear line."""
 
 

@@ -100,7 +100,7 @@ class NetworkReconstructor:
         use: NetworkUse,
         model: HandModel,
         *,
-        back_end: str,
+        back_end: Callable[[], str],
         known_hand_length_m: float | None = None,
     ) -> None:
         """Prepare for a right hand model.
@@ -109,10 +109,11 @@ class NetworkReconstructor:
             run: computes a batch.
             use: how to feed it.
             model: the right hand that the network was trained for.
-            back_end: what computes it, for diagnostics.
+            back_end: says what computes it at present, for diagnostics.
             known_hand_length_m: scales every mesh to that length.
         """
-        self.name, self.back_end, self.hand_model = use.name, back_end, model
+        self.name, self.hand_model = use.name, model
+        self._back_end = back_end
         self._run, self._use = run, use
         self._models = {Side.RIGHT: model, Side.LEFT: model.mirrored()}
         self._weights = {
@@ -159,14 +160,19 @@ class NetworkReconstructor:
         if num_hypotheses > 1:
             loaded = _with_hypotheses(loaded, num_hypotheses)
         engine = engine or EngineOptions()
-        chosen = open_backend(name, loaded.network, loaded.config, engine, log=log)
+        backend = open_backend(name, loaded.network, loaded.config, engine, log=log)
         return cls(
-            chosen.backend.run,
+            backend.run,
             NetworkUse.of(loaded),
             model,
-            back_end=chosen.state,
+            back_end=lambda: backend.state,
             known_hand_length_m=known_hand_length_m,
         )
+
+    @property
+    def back_end(self) -> str:
+        """What computes it and the state of its engine."""
+        return self._back_end()
 
     def use_calibrations(self, calibrations: Mapping[Side, HandCalibration]) -> None:
         """Scale the meshes of these sides to their calibrated length."""

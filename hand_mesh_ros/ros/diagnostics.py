@@ -95,6 +95,11 @@ class Diagnostics:
             self._stage_s.append(dict(stage_s))
             self._latency_s.append(latency_s)
 
+    def back_end(self, text: str) -> None:
+        """What computes at present: it may change when an engine fails."""
+        with self._lock:
+            self._facts["back-end"] = text
+
     def camera(self, text: str) -> None:
         """What the node knows about its camera."""
         with self._lock:

@@ -89,7 +89,7 @@ class HandMeshNode:
         self._pipeline = pipeline
         self._store = store or Typestore()
         self._log = ThrottledLog(graph.log)
-        facts = {"model": parameters.model, "back-end": pipeline.back_end}
+        facts = {"model": parameters.model}
         self._diagnostics = Diagnostics(graph.node_name, facts=facts)
         self._compressed = parameters.image_transport == "compressed"
         self._camera_info_cdr: memoryview | None = None
@@ -382,5 +382,6 @@ class HandMeshNode:
 
     def publish_diagnostics(self) -> None:
         """Report counts and times; the worker does it once a second."""
+        self._diagnostics.back_end(self._pipeline.back_end)
         report = self._diagnostics.message(self._store, self._graph.now_ns())
         self._to_diagnostics.publish(self._store.encode(report))
