@@ -67,7 +67,7 @@ def _check_headers(data: np.ndarray) -> None:
 
 def _png_size(data: memoryview) -> tuple[int, int]:
     """Width and height; every chunk is looked at, as OpenCV makes room for each."""
-    at, size = len(_PNG), None
+    at, size, has_pixels = len(_PNG), None, False
     while at + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         if at + 12 + length > len(data):
@@ -77,9 +77,14 @@ def _png_size(data: memoryview) -> tuple[int, int]:
         if name == b"IHDR" and length >= 8 and size is None:
             size = struct.unpack_from(">II", data, at + 8)
         at += 12 + length
-        if name == b"IEND" and size is not None:
-            return size
-    raise ImageBytesError(f"PNG of {len(data)} bytes without its end (IEND), expected a whole one")
+        has_pixels |= name == b"IDAT"
+        if name == b"IEND":
+            break
+    else:
+        raise ImageBytesError(f"PNG of {len(data)} bytes without its end (IEND)")
+    if size is None or not has_pixels:
+        raise ImageBytesError(f"PNG of {len(data)} bytes without a header and pixels (IHDR, IDAT)")
+    return size
 
 
 def _jpeg_size(data: memoryview) -> tuple[int, int] | None:

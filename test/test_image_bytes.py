@@ -65,6 +65,13 @@ def test_a_chunk_that_promises_too_much_is_not_believed():
         decode_image(bytes(png))
 
 
+def test_a_png_without_pixels_is_refused():
+    """Found by fuzzing: OpenCV reads on behind the end, and makes room for what it finds there."""
+    data = encoded(".png").replace(b"IDAT", b"JDAT")
+    with pytest.raises(ImageBytesError, match="without a header and pixels"):
+        decode_image(data + b"\xff" * 6)
+
+
 def test_a_png_that_was_cut_off_is_refused():
     with pytest.raises(ImageBytesError, match=r"without its end \(IEND\)"):
         decode_image(encoded(".png")[:-12])

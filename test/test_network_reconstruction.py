@@ -462,7 +462,7 @@ def always_open(*given, **options):
     def run(inputs):
         return {"vertices_m": np.repeat(mesh[None], len(inputs["image"]), 0)}
 
-    return SimpleNamespace(backend=SimpleNamespace(run=run), state="a test")
+    return SimpleNamespace(run=run, state="a test")
 
 
 TINY = {
