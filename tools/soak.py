@@ -41,7 +41,9 @@ def main() -> int:
     print(text)
     if args.write:
         write_section("soak", text)
-    return 0 if result.growth_mb < MOST_GROWTH_MB else 1
+    first_ms, last_ms = result.cpu_p99_ms
+    is_good = result.growth_mb < MOST_GROWTH_MB and last_ms <= (1.0 + MOST_SLOWER) * first_ms
+    return 0 if is_good else 1
 
 
 def _rows(result: SoakResult) -> list[tuple[str, str, str]]:
