@@ -59,9 +59,11 @@ def main() -> None:
     print()
     print(f"| hands of {args.samples} | the likeliest mm | best of {args.hypotheses} mm | nearer |")
     print("|---|---|---|---|")
+    occluded = list(crops(network, args.samples, HEAVY))
     for name, batches in (
         ("usual", usual),
-        ("occluded", list(crops(network, args.samples, HEAVY))),
+        ("occluded", occluded),
+        ("occluded, hidden landmarks unknown", [without_hidden(batch) for batch in occluded]),
     ):
         found = measured(network, batches, args.hypotheses)
         for kind, first, best in (
@@ -100,6 +102,12 @@ def crops(network: MaskHand, samples: int, changes: dict[str, float]) -> Iterato
     for step, start in enumerate(range(0, samples, _BATCH)):
         rng = numpy_stream("val", seed=_SEED, step=step)
         yield engine.batch(min(_BATCH, samples - start), rng, torch.device("cpu"))
+
+
+def without_hidden(batch: Batch) -> Batch:
+    """The same crops, from a detector that says nothing of what it does not see."""
+    visible = batch["keypoint_visible"].to(torch.float32)  # (N, 21)
+    return {**batch, "landmark_cue": batch["landmark_cue"] * visible[..., None]}
 
 
 @torch.inference_mode()
