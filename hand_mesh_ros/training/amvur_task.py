@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +29,9 @@ from hand_mesh_ros.training.typed_config import option
 
 
 @dataclass(frozen=True)
-class AMVUROptions(ImageTaskOptions):
-    """Of training with 3D truth."""
+class _EitherOptions(ImageTaskOptions):
+    """Of both ways of training."""
 
-    weights: AMVURLossWeights = field(
-        default_factory=AMVURLossWeights, metadata={"text": "of the losses, eqs. 3 to 6"}
-    )
     texture_weight: float = option(
         1.0, "of the texture's loss, eq. 12, where the network has one", minimum=0.0
     )
@@ -45,17 +41,20 @@ class AMVUROptions(ImageTaskOptions):
 
 
 @dataclass(frozen=True)
-class AMVURWeakOptions(ImageTaskOptions):
+class AMVUROptions(_EitherOptions):
+    """Of training with 3D truth."""
+
+    weights: AMVURLossWeights = field(
+        default_factory=AMVURLossWeights, metadata={"text": "of the losses, eqs. 3 to 6"}
+    )
+
+
+@dataclass(frozen=True)
+class AMVURWeakOptions(_EitherOptions):
     """Of training by 2D joints."""
 
     weights: AMVURWeakLossWeights = field(
         default_factory=AMVURWeakLossWeights, metadata={"text": "of the losses, eqs. 7 and 8"}
-    )
-    texture_weight: float = option(
-        1.0, "of the texture's loss, eq. 12, where the network has one", minimum=0.0
-    )
-    backbone_weights: str = option(
-        "", "what the image encoder starts from: a checkpoint with such a ResNet, or torchvision's"
     )
 
 
@@ -91,9 +90,11 @@ class _AMVURTask(ImageTask):
     """What both have in common: texture and figures."""
 
     network: AMVUR
-    options: Any
+    options: _EitherOptions
 
-    def __init__(self, network: AMVUR, options: Any, *, model: HandModel, batch_size: int) -> None:
+    def __init__(
+        self, network: AMVUR, options: _EitherOptions, *, model: HandModel, batch_size: int
+    ) -> None:
         """Load the encoder's start.
 
         Raises:
