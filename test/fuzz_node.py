@@ -104,6 +104,14 @@ def _send_over_dds(cdr):
     _wire[0].send(cdr)
 
 
+def close():
+    """End the node and the graph, whose threads would outlive their test."""
+    while _bench:
+        _bench.pop().node.close()
+    while _wire:
+        _wire.pop().graph.shutdown()
+
+
 _GOOD = STORE.encode(image())
 _SMALL = [
     STORE.encode(image_of(6, 4, name, 48, np.arange(192, dtype=np.uint8)))

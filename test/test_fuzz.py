@@ -7,12 +7,20 @@ import pytest
 
 pytest.importorskip("torch", reason="the engine cache and training configs need torch")
 
+import fuzz_node
 from fuzz_run import FuzzResult, fuzz, outcome
 from fuzz_targets import TARGETS, folder_name
 
 CORPUS = Path(__file__).with_name("fuzz_corpus")
 FOUND = sorted(CORPUS.rglob("*.bin"))
 BY_FOLDER = {folder_name(target): target for target in TARGETS}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed():
+    """No node of these tests works on beside those of others."""
+    yield
+    fuzz_node.close()
 
 
 @pytest.fixture(autouse=True)
