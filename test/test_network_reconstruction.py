@@ -261,7 +261,7 @@ class Doubting(Knowing):
         deeper, wrong = vertices * [1.0, 1.0, 0.9], vertices * [0.3, 1.0, 1.0]
         several = np.stack([vertices, deeper, wrong])
         return answer | {
-            "score": np.array(0.4),
+            "score": np.array(0.6),
             "hypotheses_vertices_m": several,
             "hypotheses_score": np.array([0.4, 0.1, 0.9]),
         }
@@ -282,7 +282,7 @@ def test_what_else_a_hand_may_be_goes_through_the_pipeline():
     assert len(result.hands) == 2
     for hand in result.hands:
         true = next(h for h in hands if h.side is hand.side)
-        assert hand.score == pytest.approx(0.4 * detection_of(true).score)
+        assert hand.score == pytest.approx(0.6 * detection_of(true).score)
         others = [h for h in result.hypotheses if h.track_id == hand.track_id]
         assert [h.score for h in others] == pytest.approx([0.8, 0.2])  # the wrong one is dropped
         np.testing.assert_allclose(others[0].vertices_m, hand.vertices_m)

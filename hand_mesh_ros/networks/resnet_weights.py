@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -37,7 +39,7 @@ def load_resnet(network: nn.Module, name_or_path: str) -> None:
     try:
         state = load_file(path)
         if not {"conv1.weight", "layer1.0.conv1.weight"} <= state.keys():
-            state = _trunk_of(name_or_path)
+            state = _trunk_of(path)
         load_imagenet_weights(network, {k: v.to(torch.float32) for k, v in state.items()})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
@@ -47,9 +49,8 @@ def load_resnet(network: nn.Module, name_or_path: str) -> None:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _trunk_of(name_or_path: str) -> dict[str, Tensor]:
+def _trunk_of(path: Path) -> dict[str, Tensor]:
     """Its tensors alone, without prefix."""
-    path = checkpoint_path(name_or_path)
     file = read_checkpoint_file(path)
     if file.network not in _TRUNKS:
         raise CheckpointError(

@@ -21,7 +21,7 @@ from hand_mesh_ros.processing.output_folder import OutputFolder
 from hand_mesh_ros.processing.outputs import Answer, Output, RecordingInfo, make_outputs
 from hand_mesh_ros.processing.settings import ProcessingError, Settings
 from hand_mesh_ros.ros.camera_info import same_calibration
-from hand_mesh_ros.safety import broken_fields
+from hand_mesh_ros.safety import without_broken
 from hand_mesh_ros.sources.base import Source, SourceError
 from hand_mesh_ros.tracking import Tracker
 from hand_mesh_ros.types import Detection, Frame, Result
@@ -216,7 +216,8 @@ def _reconstruct(
     began_s = time.perf_counter()
     if is_fresh_start:
         pipeline.forget()
-    result = _sound(pipeline.reconstruct(frame, detections))
+    result = pipeline.reconstruct(frame, detections)
+    result = replace(result, hands=without_broken(result.hands).sound)  # as live
     tally.saw(result)
     tally.spent("reconstruction", began_s)
     tally.add(Answer(index, frame, result, pipeline.hand_model, is_fresh_start))
@@ -226,12 +227,6 @@ def _is_fresh_start(before: Frame, frame: Frame) -> bool:
     """Whether time went back, or depths seen through another camera would be blended in."""
     same_camera = frame.camera is before.camera or same_calibration(frame.camera, before.camera)
     return frame.stamp_ns < before.stamp_ns or not same_camera
-
-
-def _sound(result: Result) -> Result:
-    """The result without hands that have a number which is not finite, as live."""
-    hands = tuple(hand for hand in result.hands if not broken_fields(hand))
-    return result if len(hands) == len(result.hands) else replace(result, hands=hands)
 
 
 def _one_line(error: BaseException) -> str:

@@ -247,7 +247,12 @@ class NetworkReconstructor:
         if len(plausible) > 1:
             meshes_m = np.stack([hand.vertices_m for hand in plausible])
             stddev_m = scatter_m(meshes_m, kept.probability)
-        return replace(best, vertex_stddev_m=stddev_m, alternatives=alternatives)
+        return replace(
+            best,
+            vertex_stddev_m=stddev_m,
+            score=_score(found.get("score")),  # of the crop; likelihoods only rank its hands
+            alternatives=alternatives,
+        )
 
     def _reconstruction(
         self, found: Mapping[str, np.ndarray], view: CropView, side: Side
