@@ -508,17 +508,24 @@ def test_weak_losses_need_2d_joints_alone():
 def test_figures_of_deviations_that_are_right():
     rng, tally = np.random.default_rng(0), DeviationTally()
     seen = rng.random((40, 60)) < 0.5
-    stddev = np.where(seen, 0.004, 0.012)
+    covered = ~seen & (rng.random((40, 60)) < 0.2)
+    stddev = np.where(seen, 0.004, np.where(covered, 0.02, 0.012))
     error = stddev[..., None] * rng.standard_normal((40, 60, 3))
     answers = {"vertices_m": torch.tensor(error), "vertex_stddev_m": torch.tensor(stddev)}
     for rows in (slice(0, 10), slice(10, 40)):
-        labels = {"vertices_m": torch.zeros(40, 60, 3), "visibility": torch.tensor(seen)}
+        labels = {
+            "vertices_m": torch.zeros(40, 60, 3),
+            "visibility": torch.tensor(seen),
+            "covered": torch.tensor(covered),
+        }
         tally.add({k: v[rows] for k, v in answers.items()}, {k: v[rows] for k, v in labels.items()})
     figures = tally.figures()
     assert figures["within_one_stddev"] == pytest.approx(0.683, abs=0.02)
     assert figures["stddev_rank_correlation"] > 0.5
     assert figures["hidden_to_seen_stddev"] == pytest.approx(3.0)
-    assert figures["hidden_to_seen_error"] == pytest.approx(3.0, abs=0.3)
+    assert figures["hidden_to_seen_error"] == pytest.approx(3.3, abs=0.3)
+    assert figures["covered_to_seen_stddev"] == pytest.approx(5.0)
+    assert figures["covered_to_seen_error"] == pytest.approx(5.0, abs=0.5)
     assert DeviationTally().figures() == {}
 
 

@@ -107,6 +107,27 @@ def test_the_cue_is_off_as_a_detector_is():
     assert (batches(task())[0]["landmark_cue"][..., 2] == 1.0).all()
 
 
+def test_landmarks_that_things_cover_are_three_times_as_far_off():
+    """The same hands, with a thing before them and without: the others have the same errors."""
+    shares = {"held_object": 0.0, "passing_object": 0.0, "second_hand": 0.0}
+    free, hidden = (
+        batches(task(images=replace(IMAGES, **{**shares, "passing_object": share})), 6)
+        for share in (0.0, 1.0)
+    )
+    errors = [
+        torch.cat([b["landmark_cue"][..., :2] - b["detector_uv"] for b in made])
+        for made in (free, hidden)
+    ]
+    covered = torch.cat([b["keypoint_covered"] for b in hidden])
+    assert not any(b["keypoint_covered"].any() or b["covered"].any() for b in free)
+    assert 0.1 < covered.float().mean() < 0.7
+    assert not (covered & torch.cat([b["keypoint_visible"] for b in hidden])).any()
+    assert torch.allclose(errors[0][~covered], errors[1][~covered], atol=1e-6)
+    # A crop is a plane: three times the error in the hand's own view is about that here.
+    ratio = errors[1][covered].norm(dim=1) / errors[0][covered].norm(dim=1)
+    assert 2.5 < ratio.median() < 3.5
+
+
 def test_batches_depend_on_seed_rank_and_step_alone():
     one = batches(task(), 3)
     again = batches(task(), 3)

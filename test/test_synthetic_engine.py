@@ -261,6 +261,12 @@ def test_things_before_the_hand_hide_it_and_are_not_labelled_as_hand():
         hidden = engine(replace(PLAIN, **{name: 1.0})).batch(16, 12)
         assert not (hidden.mask & ~free.mask).any(), name
         assert not (hidden.visibility & ~free.visibility).any(), name
+        assert not (hidden.covered & hidden.visibility).any(), name
+        if name == "sleeve":  # the hand's own
+            assert not hidden.covered.any()
+        else:  # but for those at the edges of things
+            gone = free.visibility & ~hidden.visibility
+            assert hidden.covered[gone].float().mean() > 0.9, name
         if name == "passing_object":
             assert hidden.mask.sum() < 0.95 * free.mask.sum()
             assert hidden.keypoint_visible.sum() < free.keypoint_visible.sum()

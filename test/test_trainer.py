@@ -270,6 +270,30 @@ def test_the_run_s_config_file_reproduces_it(finished):
     assert other.changed(yaml.safe_load(text)) == config()
 
 
+def test_a_run_can_start_from_another_run_s_weights(finished, tmp_path):
+    folder, result = finished
+    start = f"trainer.start_from={folder / 'best.safetensors'}"
+    still = train(
+        config(start, "trainer.steps=1", "trainer.learning_rate=0.0", "trainer.warmup_steps=0"),
+        tmp_path / "still",
+    )
+    of = load_network(still.weights, load_open_hand()).network
+    first = load_network(result.weights, load_open_hand()).network
+    for name, values in first.named_parameters():
+        assert torch.equal(values, of.get_parameter(name))
+    # Other data: the slope goes on from where it was, and is soon the new one.
+    new = train(config(start, "task.slope=-1.0"), tmp_path / "new")
+    assert new.figures["error_mm"] < 60.0
+    with pytest.raises(
+        CheckpointError, match=r"best\.safetensors does not fit network 'toy': body"
+    ):
+        train(config(start, "network.width=4"), tmp_path / "narrow")
+    with pytest.raises(CheckpointError, match=r"is of network 'lifter', expected 'toy'"):
+        train(config("trainer.start_from=lifter"), tmp_path / "lifter")
+    with pytest.raises(CheckpointError, match="nowhere"):
+        train(config("trainer.start_from=nowhere"), tmp_path / "nowhere")
+
+
 def test_folders_that_do_not_fit_are_refused(finished, tmp_path):
     folder, _ = finished
     with pytest.raises(TrainingError, match="has a run already: resume it, or name another"):

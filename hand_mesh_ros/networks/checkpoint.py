@@ -89,6 +89,26 @@ def load_network(name_or_path: str | Path, model: HandModel) -> LoadedNetwork:
     return LoadedNetwork(network.eval(), config, file)
 
 
+def load_into(network: nn.Module, kind: str, name_or_path: str | Path, model: HandModel) -> None:
+    """Give a network the weights of that name in the package, or of a file.
+
+    Args:
+        network: what `build_network` made of its kind, with any config.
+        kind: its name in the registry.
+        name_or_path: as for `load_network`.
+        model: the hand model that it was built for.
+
+    Raises:
+        CheckpointError: as for `load_network`, or the file is of another kind or another config.
+    """
+    path = checkpoint_path(str(name_or_path))
+    file = read_checkpoint_file(path)
+    check_hand_model(file, model)
+    if file.network != kind:
+        raise CheckpointError(f"{path} is of network {file.network!r}, expected {kind!r}")
+    _load_tensors(network, file, path)
+
+
 def _load_tensors(network: nn.Module, file: CheckpointFile, path: Path) -> None:
     wanted, given = network.state_dict(), file.tensors
     problems = [f"{name} is missing" for name in wanted if name not in given]

@@ -22,6 +22,7 @@ class DeviationTally:
         self._errors: list[np.ndarray] = []
         self._stddevs: list[np.ndarray] = []
         self._seen: list[np.ndarray] = []
+        self._hidden: dict[str, list[np.ndarray]] = {"hidden": [], "covered": []}
 
     def add(self, answers: dict[str, Tensor], batch: Batch) -> None:
         """Take a batch of answers; those without deviations are left out."""
@@ -32,13 +33,16 @@ class DeviationTally:
         self._stddevs.append(answers["vertex_stddev_m"].double().cpu().numpy())
         if "visibility" in batch:
             self._seen.append(batch["visibility"].cpu().numpy())
+            self._hidden["hidden"].append(~self._seen[-1])
+            self._hidden["covered"].append(batch["covered"].cpu().numpy())
 
     def figures(self) -> dict[str, float]:
         """Figures by name; none where there were no deviations.
 
         stddev_rank_correlation (Spearman's, of a vertex's deviation and the length of its error),
         within_one_stddev (share of coordinates, 0.68 is right), and where it is known what is seen,
-        hidden_to_seen_stddev (ratio of medians of deviations) and hidden_to_seen_error (of errors).
+        hidden_to_seen_stddev (ratio of medians of deviations) and hidden_to_seen_error (of errors);
+        likewise covered_to_seen_* of those that a thing or another hand hides.
         """
         if not self._errors:
             return {}
@@ -48,12 +52,15 @@ class DeviationTally:
         figures = {"within_one_stddev": report.within_one_stddev}
         if report.rank_correlation is not None:
             figures["stddev_rank_correlation"] = report.rank_correlation
-        seen = np.concatenate(self._seen) if self._seen else np.zeros(0, bool)
-        if seen.shape == stddev.shape and seen.any() and not seen.all():
-            length = np.linalg.norm(error, axis=2)
+        if not self._seen:
+            return figures
+        seen, length = np.concatenate(self._seen), np.linalg.norm(error, axis=2)
+        for kind, parts in self._hidden.items():
+            hidden = np.concatenate(parts)
             for name, values in (("stddev", stddev), ("error", length)):
-                ratio = np.median(values[~seen]) / np.median(values[seen])
-                figures[f"hidden_to_seen_{name}"] = float(ratio)
+                if seen.any() and hidden.any():
+                    ratio = np.median(values[hidden]) / np.median(values[seen])
+                    figures[f"{kind}_to_seen_{name}"] = float(ratio)
         return figures
 
 

@@ -39,6 +39,9 @@ class TrainerConfig:
     steps: int = option(10_000, "optimiser steps", minimum=1)
     batch_size: int = option(64, "samples per device and step", minimum=1)
     seed: int = option(0, "of weights, data and dropout", minimum=0)
+    start_from: str = option(
+        "", "whole network to go on from, with new data or losses: a name in the package or a file"
+    )
     learning_rate: float = option(1e-3, "of AdamW, at its highest", minimum=0.0)
     betas: tuple[float, float] = option((0.9, 0.999), "of AdamW")
     weight_decay: float = option(0.01, "on matrices; biases and norms have none", minimum=0.0)

@@ -9,8 +9,8 @@ otherwise; m, axes of the crop's camera; uv: crop units, (px + 0.5) / S):
     K_crop (B, 3, 3) px · rotations (B, 16, 3, 3) · shape (B, 10) · size (B,) true length over the
     length that the labels have: 1, or with `template_size` that over the template's.
 
-Batches that come from the engine alone also have mask (B, S, S), visibility (B, V) and
-keypoint_visible (B, 21), all bool.
+Batches that come from the engine alone also have mask (B, S, S), visibility and covered (B, V),
+keypoint_visible and keypoint_covered (B, 21), all bool.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_size import HandSize
 from hand_mesh_ros.training.landmark_cue import noisy_landmark_cue
-from hand_mesh_ros.training.landmark_noise import LandmarkNoise
+from hand_mesh_ros.training.landmark_noise import COVERED_NOISE_SCALE, LandmarkNoise
 from hand_mesh_ros.training.synthetic import SyntheticImages
 from hand_mesh_ros.training.synthetic_config import SyntheticConfig
 from hand_mesh_ros.training.task import Batch
@@ -60,7 +60,10 @@ class EngineCrops:
         size_px = made.image.shape[-1]
         K, detector = made.K_crop.cpu().numpy(), made.keypoints_m["detector"].cpu().numpy()
         image_focal_px = K[:, 0, 0] * made.box_px.cpu().numpy() / size_px
-        cue = noisy_landmark_cue(self._noise, detector, K, image_focal_px, size_px, rng)
+        noise_scale = np.where(made.keypoint_covered.cpu().numpy(), COVERED_NOISE_SCALE, 1.0)
+        cue = noisy_landmark_cue(
+            self._noise, detector, K, image_focal_px, size_px, rng, noise_scale=noise_scale
+        )
         size, shape = self._sizes.of(made.shape)
         unit = size[:, None, None]
         return {
@@ -79,7 +82,9 @@ class EngineCrops:
             "size": size,
             "mask": made.mask,
             "visibility": made.visibility,
+            "covered": made.covered,
             "keypoint_visible": made.keypoint_visible,
+            "keypoint_covered": made.keypoint_covered,
         }
 
 

@@ -16,6 +16,9 @@ import numpy as np
 from hand_mesh_ros.reconstruction.landmark_view import LandmarkViews, view_landmarks
 
 DATA = Path(__file__).parent / "data" / "detector_noise.npz"
+COVERED_NOISE_SCALE = 3.0
+"""How many times as large errors are where a thing covers a keypoint that the detector saw
+without it: `tools/measure_covered_landmarks.py`."""
 _CANDIDATES = 3000
 """Measured hands looked through for each call; a new random choice each time."""
 _NEAREST = 6

@@ -16,8 +16,13 @@ from torch.nn.functional import avg_pool2d, normalize
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.torch_hand import TorchHand
 from hand_mesh_ros.training.rasterizer import Raster, rasterize
-from hand_mesh_ros.training.synthetic_backgrounds import PictureFolder, paint_backgrounds
+from hand_mesh_ros.training.synthetic_backgrounds import (
+    PictureFolder,
+    paint_backgrounds,
+    toward_hand,
+)
 from hand_mesh_ros.training.synthetic_camera import photograph
+from hand_mesh_ros.training.synthetic_clutter import add_clutter
 from hand_mesh_ros.training.synthetic_config import SyntheticConfig
 from hand_mesh_ros.training.synthetic_dice import Dice
 from hand_mesh_ros.training.synthetic_light import (
@@ -34,6 +39,7 @@ from hand_mesh_ros.training.synthetic_sheet import draw_sheet
 from hand_mesh_ros.training.synthetic_textures import GAMMA, Textures
 from hand_mesh_ros.training.synthetic_views import PoseBank, Views, draw_views
 from hand_mesh_ros.training.synthetic_visibility import (
+    covered_by_others,
     keypoint_visibility,
     project,
     vertex_visibility,
@@ -52,8 +58,12 @@ class SyntheticBatch(NamedTuple):
     """(B, S, S) bool, where the hand (without forearm) is seen."""
     visibility: Tensor
     """(B, V) bool, vertices that the image shows."""
+    covered: Tensor
+    """(B, V) bool, vertices that are hidden, and by a thing or another hand."""
     keypoint_visible: Tensor
     """(B, 21) bool, the image shows skin over the anatomical keypoint."""
+    keypoint_covered: Tensor
+    """(B, 21) bool, likewise for keypoints."""
     vertices_m: Tensor
     """(B, V, 3)"""
     keypoints_m: dict[str, Tensor]
@@ -120,7 +130,7 @@ class SyntheticImages:
         points_a_side = config.size_px * config.supersampling
         raster = rasterize(px_depth, scene.faces, (points_a_side, points_a_side))
         drawn = self._foreground(vertices, normals, raster, views, dice)  # (B, 4, S, S)
-        image = self._background(drawn[:, 3:], dice) * (1.0 - drawn[:, 3:]) + drawn[:, :3]
+        image = self._background(drawn, dice) * (1.0 - drawn[:, 3:]) + drawn[:, :3]
         image = photograph(image, views.box_px, config, dice)
         inside = _inside(views.edges, config.size_px)
         image = torch.where(inside[:, None], image, _beyond(dice.stream("beyond")))
@@ -130,15 +140,18 @@ class SyntheticImages:
         whole = inside.repeat_interleave(config.supersampling, 1)
         whole = whole.repeat_interleave(config.supersampling, 2)  # (B, D, D)
         anatomical, num_hand = views.keypoints_m["anatomical"], scene.num_hand
+        points, vertex_points = project(anatomical, K_points), px_depth[:, :num_hand, :2]
+        visible = vertex_visibility(
+            views.vertices_m, normals[:, :num_hand], vertex_points, raster, whole
+        )
+        seen = keypoint_visibility(anatomical, points, raster, scene.shows, whole)
         return SyntheticBatch(
             image=image,
             mask=hand & inside,
-            visibility=vertex_visibility(
-                views.vertices_m, normals[:, :num_hand], px_depth[:, :num_hand, :2], raster, whole
-            ),
-            keypoint_visible=keypoint_visibility(
-                anatomical, project(anatomical, K_points), raster, scene.shows, whole
-            ),
+            visibility=visible,
+            covered=covered_by_others(visible, vertex_points, raster, scene.first_other_face),
+            keypoint_visible=seen,
+            keypoint_covered=covered_by_others(seen, points, raster, scene.first_other_face),
             vertices_m=views.vertices_m,
             keypoints_m=views.keypoints_m,
             keypoints_px={k: project(v, views.K_crop) for k, v in views.keypoints_m.items()},
@@ -149,20 +162,25 @@ class SyntheticImages:
             box_px=views.box_px,
         )
 
-    def _background(self, covered: Tensor, dice: Dice) -> Tensor:
-        """(B, 3, S, S) sRGB, with a shadow of what is `covered` (B, 1, S, S)."""
+    def _background(self, drawn: Tensor, dice: Dice) -> Tensor:
+        """(B, 3, S, S) sRGB, with a shadow of what is `drawn` before it (B, 4, S, S)."""
         config = self.config
         size = config.size_px
         image = torch.full((dice.n, 3, size, size), 0.5, device=dice.device)
         if config.textured_background > 0:
             textured = dice.stream("textured").chance(config.textured_background, 1, 1, 1)
             image = torch.where(textured > 0, paint_backgrounds(size, dice.stream("paint")), image)
+        if config.clutter > 0:
+            image = add_clutter(image, config.clutter, dice.stream("clutter"))
         if self._folder is not None:
             of_folder = dice.stream("of folder").chance(0.5, 1, 1, 1)
             pictures = self._folder.draw(size, dice.stream("folder"))
             image = torch.where(of_folder > 0, pictures, image)
+        if config.hand_colored_background > 0:
+            share, stream = config.hand_colored_background, dice.stream("hand colored")
+            image = toward_hand(image, drawn, share, stream)
         if config.ground_shadow > 0:
-            shadow = ground_shadow(covered, config.ground_shadow, dice.stream("ground shadow"))
+            shadow = ground_shadow(drawn[:, 3:], config.ground_shadow, dice.stream("ground shadow"))
             image = image * shadow
         return image
 

@@ -38,6 +38,22 @@ def paint_backgrounds(size: int, dice: Dice) -> Tensor:
     return (level + contrast * (image - 0.5)).reshape(n, 3, size, size).clamp(0.0, 1.0)
 
 
+def toward_hand(image: Tensor, drawn: Tensor, share: float, dice: Dice) -> Tensor:
+    """Bring the mean colour of some backgrounds near the hand's: wood, sand, skin, its own light.
+
+    Args:
+        image: (N, 3, S, S) sRGB, the backgrounds.
+        drawn: (N, 4, S, S) what is before them: sRGB times cover, and cover.
+        share: of the pictures.
+        dice: source of all randomness.
+    """
+    sums = drawn.sum((2, 3))  # (N, 4)
+    hand = (sums[:, :3] / sums[:, 3:].clamp_min(1.0))[..., None, None]
+    amount = dice.chance(share, 1, 1, 1) * dice.uniform(0.3, 0.9, 1, 1, 1)
+    amount = amount * (sums[:, 3] >= 1.0).float()[:, None, None, None]
+    return (image + amount * (hand - image.mean((2, 3), keepdim=True))).clamp(0.0, 1.0)
+
+
 class PictureFolder:
     """Small copies of a folder's images, from which backgrounds are cut."""
 

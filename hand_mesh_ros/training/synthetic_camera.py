@@ -10,6 +10,12 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
 from hand_mesh_ros.training.synthetic_config import SyntheticConfig
 from hand_mesh_ros.training.synthetic_dice import Dice
+from hand_mesh_ros.training.synthetic_response import (
+    chroma_noise,
+    sharpen,
+    tone_curve,
+    vignette,
+)
 
 _REFERENCE_PX = 128
 _SHARPEST_PX = 0.32
@@ -30,10 +36,18 @@ def photograph(image: Tensor, box_px: Tensor, config: SyntheticConfig, dice: Dic
         dice: source of all randomness.
     """
     image = blur(image, box_px, config, dice.stream("blur"))
+    if config.vignetting > 0:
+        image = vignette(image, config.vignetting, dice.stream("vignetting"))
     if config.color_jitter > 0:
         image = jitter_color(image, config.color_jitter, dice.stream("color"))
+    if config.tone_curve > 0:
+        image = tone_curve(image, config.tone_curve, dice.stream("tone curve"))
+    if config.chroma_noise > 0:
+        image = chroma_noise(image, config.chroma_noise, dice.stream("chroma noise"))
     if config.noise > 0:
         image = add_noise(image, config.noise, dice.stream("noise"))
+    if config.sharpening > 0:
+        image = sharpen(image, config.sharpening, dice.stream("sharpening"))
     if config.jpeg > 0:
         image = compress(image, config.jpeg, dice.stream("jpeg"))
     return image.clamp(0.0, 1.0)

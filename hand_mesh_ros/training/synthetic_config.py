@@ -7,11 +7,12 @@ from pathlib import Path
 
 _SHARES = (
     *("sleeve", "wristband", "held_object", "passing_object", "second_hand", "textured_background"),
-    *("jpeg", "truncation", "motion_blur"),
+    *("jpeg", "truncation", "motion_blur", "tight_image", "clutter", "hand_colored_background"),
 )
 _STRENGTHS = (
     *("skin_texture", "shadow", "ambient_occlusion", "specular", "subsurface", "lamp_variety"),
-    *("ground_shadow", "low_resolution", "color_jitter"),
+    *("ground_shadow", "low_resolution", "color_jitter", "harsh_light"),
+    *("vignetting", "tone_curve", "chroma_noise", "sharpening"),
 )
 
 
@@ -40,6 +41,8 @@ class SyntheticConfig:
     """Largest turn from upright; more where the palm looks short and tells less."""
     truncation: float = 0.15
     """Share of hands that the camera's image cuts off."""
+    tight_image: float = 0.25
+    """Share of images that end close around the hand, as photographs that were cut to it."""
 
     # What is in the picture.
     skin_texture: float = 1.0
@@ -49,12 +52,18 @@ class SyntheticConfig:
     passing_object: float = 0.2
     second_hand: float = 0.2
     textured_background: float = 0.97
+    clutter: float = 0.6
+    """Share of the painted backgrounds with many sharp-edged things: shelves, desks, leaves."""
+    hand_colored_background: float = 0.3
+    """Share of backgrounds whose mean colour is brought near the hand's."""
     background_folder: Path | None = None
     """Images to put behind hands, in place of half of the painted backgrounds."""
 
     # Light.
     lamp_variety: float = 1.0
     """0: one white lamp at the camera."""
+    harsh_light: float = 1.0
+    """More of the light from the lamp, and of another colour than the light around."""
     shadow: float = 1.0
     ambient_occlusion: float = 1.0
     specular: float = 1.0
@@ -73,6 +82,11 @@ class SyntheticConfig:
     """Largest standard deviation of the sensor's noise, of white."""
     jpeg: float = 0.5
     color_jitter: float = 1.0
+    vignetting: float = 1.0
+    tone_curve: float = 1.0
+    """Contrast of the middle tones, overexposure and stray light."""
+    chroma_noise: float = 1.0
+    sharpening: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("size_px", "bank_size", "chunk"):

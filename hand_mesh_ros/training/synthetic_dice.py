@@ -20,6 +20,10 @@ class Dice:
         digest = hashlib.blake2b(f"{self.seed}/{name}".encode(), digest_size=7).digest()
         return Dice(int.from_bytes(digest, "little"), self.n, self.device)
 
+    def of(self, n: int) -> Dice:
+        """Dice of the same seed for another number of images."""
+        return Dice(self.seed, n, self.device)
+
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """(N, *shape) float32."""
         values = torch.rand(self.n, *shape, generator=self._generator, device=self.device)

@@ -93,22 +93,35 @@ def draw_lights(centre_m: Tensor, config: SyntheticConfig, dice: Dice) -> Lights
         return (variety * amount * (warm * steps[0] + 0.4 * green * steps[1])).exp()
 
     share = 0.55 + variety * dice.uniform(-0.4, 0.3, 1)  # of the lamp in all light
+    cast = white
+    if config.harsh_light > 0:
+        share, cast = _harsher(share, config.harsh_light, dice.stream("harsh"))
     exposure = (variety * 0.18 * dice.normal(1)).exp()
     ambient = exposure * (1.0 - share)
     contrast = variety * dice.uniform(0.0, 0.6, 1)
     up = normalize(variety * dice.normal(3) + white.new_tensor([0.0, -1.0, 0.0]), dim=-1)
     return Lights(
         lamp_m=lamp,
-        lamp_color=1.15 * exposure * share * tint(0.08),
+        lamp_color=1.15 * exposure * share * tint(0.08) * cast,
         fill_toward=dice.direction(),
         fill_color=variety * exposure * dice.uniform(0.0, 0.35, 1) * tint(0.15),
         up=up,
-        sky=ambient * (1.0 + contrast) * tint(0.07),
-        ground=ambient * (1.0 - contrast) * tint(0.08),
+        sky=ambient * (1.0 + contrast) * tint(0.07) / cast,
+        ground=ambient * (1.0 - contrast) * tint(0.08) / cast,
         shine_power=2.0 ** dice.uniform(3.0, 6.0, 1),
         shadow_softness=dice.uniform(0.006, 0.03, 1),
         centre_m=centre_m,
     )
+
+
+def _harsher(share: Tensor, strength: float, dice: Dice) -> tuple[Tensor, Tensor]:
+    """(N, 1) shares of the lamp in all light, larger than before, and (N, 3) its own colour.
+
+    What the lamp has of a colour, the light around lacks: sun and blue sky, bulb and window.
+    """
+    larger = share + (strength * dice.uniform(0.0, 0.65, 1)).clamp_max(1.0) * (1.0 - share)
+    warm = strength * 0.05 * dice.normal(1) * share.new_tensor([1.0, 0.1, -1.0])
+    return larger, warm.exp()
 
 
 def shade(surface: Surface, lights: Lights, lamp_seen: Tensor, config: SyntheticConfig) -> Tensor:

@@ -57,6 +57,7 @@ class Scene(nn.Module):
         self.num_hand_faces, self.num_hand = len(model.faces), len(model.template_m)
         arm, sleeve = self.forearm.skin_faces, self.forearm.sleeve_faces
         cube, thing = cube_grid(CELLS)
+        self.first_other_face = len(arm) + len(sleeve)
         mirrored = slice(None), [0, 2, 1]
         # A face listed with its corners in another order has the same texels.
         skin_texels = Texels.of(np.concatenate([arm, arm[mirrored]]), config.skin_detail)

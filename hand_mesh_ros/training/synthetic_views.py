@@ -26,6 +26,8 @@ BOXED = "detector"
 _FLESH_M = 0.02
 _CUT = (-0.1, 0.7)
 """How much of its radius a truncated hand stays inside of the image."""
+_MARGIN = (0.0, 0.7)
+"""Of the hand's larger side: what a tightly cut image shows on each side of the hand."""
 _USUAL_PALM = 0.4
 """Length of the palm in the image, of the larger side of the keypoints' box."""
 
@@ -100,6 +102,7 @@ def draw_views(bank: PoseBank, hand: TorchHand, config: SyntheticConfig, dice: D
     K_camera[:, 0, 0] = K_camera[:, 1, 1] = focal
     K_camera[:, :2, 2], K_camera[:, 2, 2] = middle, 1.0
 
+    low, high = _image_corners(posed.vertices_m + t[:, None], K_camera, size, config, dice)
     to_view = R.transpose(1, 2)
     rotations = torch.cat([(to_view @ rotations[:, 0])[:, None], rotations[:, 1:]], dim=1)
     return Views(
@@ -111,7 +114,7 @@ def draw_views(bank: PoseBank, hand: TorchHand, config: SyntheticConfig, dice: D
         K_crop=K_crop,
         # Off its axis, a camera's image is stretched: lengths by 1 / cos^1.5 in the mean.
         box_px=focal * side * R[:, 2, 2].clamp_min(NEAREST) ** -1.5,
-        edges=_image_edges(K_camera @ R @ torch.linalg.inv(K_crop), size),
+        edges=_image_edges(K_camera @ R @ torch.linalg.inv(K_crop), low, high),
     )
 
 
@@ -198,16 +201,45 @@ def _cameras(
     return torch.cat([place, depth[:, None]], dim=1), focal, middle, size
 
 
-def _image_edges(to_image: Tensor, size: Tensor) -> Tensor:
+def _image_corners(
+    vertices_m: Tensor, K_camera: Tensor, size: Tensor, config: SyntheticConfig, dice: Dice
+) -> tuple[Tensor, Tensor]:
+    """(N, 2) px of the first and the last corner of the images, some of them cut close to the hand.
+
+    Args:
+        vertices_m: (N, V, 3) camera frame.
+        K_camera: (N, 3, 3) px.
+        size: (N, 2) of the camera's image, px.
+        config: has the share of `tight_image`.
+        dice: source of all randomness.
+    """
+    low, high = torch.full_like(size, -0.5), size - 0.5
+    if config.tight_image == 0:
+        return low, high
+    dice = dice.stream("tight image")
+    px = vertices_m @ K_camera.transpose(1, 2)
+    px = px[..., :2] / px[..., 2:].clamp_min(1e-3)
+    first, last = px.amin(1), px.amax(1)
+    around = (last - first).amax(1, keepdim=True)
+    tight = dice.chance(config.tight_image, 1) > 0
+    first = first - 1.0 - dice.uniform(*_MARGIN, 2) * around
+    last = last + 1.0 + dice.uniform(*_MARGIN, 2) * around
+    # Where the camera's image ends within the hand, that edge stays.
+    return torch.where(tight, torch.maximum(first, low), low), torch.where(
+        tight, torch.minimum(last, high), high
+    )
+
+
+def _image_edges(to_image: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """(N, 4, 3) the camera image's edges as lines in crop pixels.
 
     Args:
         to_image: (N, 3, 3) takes crop pixels (x, y, 1) to w times the image's pixels (x, y, 1).
-        size: (N, 2) of the image, px.
+        low: (N, 2) px, the image's first corner.
+        high: (N, 2) px, its last one.
     """
     x_y, w = to_image[:, :2], to_image[:, 2:]
-    beyond = (size - 0.5)[..., None] * w - x_y  # (N, 2, 3)
-    return torch.cat([x_y + 0.5 * w, beyond], dim=1)
+    return torch.cat([x_y - low[..., None] * w, high[..., None] * w - x_y], dim=1)
 
 
 def _rotations(dice: Dice) -> Tensor:

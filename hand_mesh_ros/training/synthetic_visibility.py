@@ -66,6 +66,19 @@ def keypoint_visibility(
     return found & in_image(px, inside)
 
 
+def covered_by_others(visible: Tensor, px: Tensor, raster: Raster, first_other: int) -> Tensor:
+    """(N, P) bool: what is seen in place of hidden points is neither this hand nor its arm.
+
+    Args:
+        visible: (N, P) bool of those functions.
+        px: (N, P, 2)
+        raster: of the scene.
+        first_other: the first of the scene's faces that belong to other things.
+    """
+    x, y = px.round().long().unbind(-1)
+    return ~visible & (_at(raster.face_id, x, y) >= first_other)
+
+
 def skin_over_keypoints(model: HandModel, forearm_faces: int, all_faces: int) -> np.ndarray:
     """(21, F + 1) bool: whether a face of the scene is skin over a keypoint; last: background.
 

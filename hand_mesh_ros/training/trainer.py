@@ -18,7 +18,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from hand_mesh_ros import __version__
-from hand_mesh_ros.networks.checkpoint import save_network
+from hand_mesh_ros.networks.checkpoint import load_into, save_network
 from hand_mesh_ros.networks.registry import build_network
 from hand_mesh_ros.training.callbacks import Averaging, Reporting, Saving, Validation
 from hand_mesh_ros.training.config import TrainerConfig
@@ -126,10 +126,12 @@ def train(config: RunConfig, run_dir: Path, *, resume: bool = False) -> Training
 
 
 def build_task(config: RunConfig) -> TrainingTask:
-    """The task with a new network; its first weights depend on the seed alone.
+    """The task with its network, whose first weights the seed decides where the config names none.
 
     Raises:
         TrainingError: the hand model's files are missing or unfit.
+        CheckpointError: the weights to start from cannot be read, or are of another network or
+            for another hand.
     """
     entry = task_entry(config.name)
     try:
@@ -138,7 +140,10 @@ def build_task(config: RunConfig) -> TrainingTask:
         raise TrainingError(f"hand: {error}") from error
     torch.manual_seed(config.trainer.seed)
     network = build_network(entry.network, config.network, model)
-    return entry.task(network, config.task, model=model, batch_size=config.trainer.batch_size)
+    task = entry.task(network, config.task, model=model, batch_size=config.trainer.batch_size)
+    if config.trainer.start_from:
+        load_into(network, entry.network, config.trainer.start_from, model)
+    return task
 
 
 def is_first_process() -> bool:
