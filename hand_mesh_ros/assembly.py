@@ -22,7 +22,7 @@ from hand_mesh_ros.safety import Action, SafetyGates, SafetyLimits
 from hand_mesh_ros.smoothing import HandSmoother
 from hand_mesh_ros.tracking import Tracker
 
-IMAGE_NETWORKS = ("m3dhmr", "handmim", "amvur", "maskhand")
+IMAGE_NETWORKS = ("fused", "m3dhmr", "handmim", "amvur", "maskhand")
 """Models that look at pixels; they need torch and weights."""
 DRAWS_HANDS = ("maskhand",)
 """Those of them that can say what else a hand may be."""

@@ -25,6 +25,7 @@ from hand_mesh_ros.joint_angles import JointAngles  # noqa: E402
 from hand_mesh_ros.networks.amvur import AMVURConfig  # noqa: E402
 from hand_mesh_ros.networks.checkpoint import save_network  # noqa: E402
 from hand_mesh_ros.networks.checkpoint_file import CheckpointError  # noqa: E402
+from hand_mesh_ros.networks.fused import FusedConfig  # noqa: E402
 from hand_mesh_ros.networks.handmim import HandMIMConfig  # noqa: E402
 from hand_mesh_ros.networks.m3dhmr import M3DHMR, M3DHMRConfig  # noqa: E402
 from hand_mesh_ros.networks.maskhand import MaskHandConfig  # noqa: E402
@@ -432,7 +433,7 @@ def test_what_cannot_be_loaded_is_said_in_one_line(checkpoint, tmp_path):
         build_reconstructor(NodeParameters(model="m3dhmr", checkpoint="nowhere.safetensors"))
     with pytest.raises(CheckpointError, match="weights of network 'm3dhmr', expected 'other'"):
         NetworkReconstructor.load("other", MODEL, checkpoint=str(path))
-    with pytest.raises(ParameterError, match='"lifter", "landmark_fit", "m3dhmr"'):
+    with pytest.raises(ParameterError, match='"lifter", "landmark_fit", "fused", "m3dhmr"'):
         build_reconstructor(NodeParameters(model="nothing"))
     impossible = tmp_path / "impossible.safetensors"
     save_network(
@@ -466,6 +467,7 @@ def always_open(*given, **options):
 
 
 TINY = {
+    "fused": FusedConfig(image_size_px=SIZE, stage_width=8, levels=2, width=32, hidden=32),
     "m3dhmr": tiny(),
     "handmim": HandMIMConfig(
         backbone="tiny", image_size_px=SIZE, pyramid_width=16, grid_points=5, hidden=32

@@ -40,6 +40,7 @@ KINDS = {
     ),
     "lifter": Kind("lifter", f"{__package__}.lifter_model", "build"),
     "m3dhmr": Kind("m3dhmr[:CHECKPOINT]", f"{__package__}.pipeline_models", "build_m3dhmr"),
+    "fused": Kind("fused[:CHECKPOINT]", f"{__package__}.pipeline_models", "build_fused"),
     "handmim": Kind("handmim[:CHECKPOINT]", f"{__package__}.pipeline_models", "build_handmim"),
     "amvur": Kind("amvur[:CHECKPOINT]", f"{__package__}.pipeline_models", "build_amvur"),
     "maskhand": Kind("maskhand[:CHECKPOINT]", f"{__package__}.pipeline_models", "build_maskhand"),

@@ -42,6 +42,11 @@ def build_m3dhmr(argument: str, options: ModelOptions) -> PipelineModel:
     return _build_on_crops("m3dhmr", argument, options)
 
 
+def build_fused(argument: str, options: ModelOptions) -> PipelineModel:
+    """`fused[:CHECKPOINT]`, see `_build_on_crops`."""
+    return _build_on_crops("fused", argument, options)
+
+
 def build_handmim(argument: str, options: ModelOptions) -> PipelineModel:
     """`handmim[:CHECKPOINT]`, see `_build_on_crops`."""
     return _build_on_crops("handmim", argument, options)

@@ -17,6 +17,7 @@ _Module = TypeVar("_Module", bound="type[nn.Module]")
 # Where each name is registered: a network's file is imported when it is first asked for.
 _FILES = {
     "amvur": "hand_mesh_ros.networks.amvur",
+    "fused": "hand_mesh_ros.networks.fused",
     "handmim": "hand_mesh_ros.networks.handmim",
     "handmim_pretrain": "hand_mesh_ros.networks.handmim_pretrain",
     "handmim_probe": "hand_mesh_ros.networks.handmim_probe",

@@ -30,6 +30,7 @@ from hand_mesh_ros.hand_size import HandSize
 from hand_mesh_ros.networks.checkpoint import LoadedNetwork, load_network
 from hand_mesh_ros.networks.checkpoint_file import CheckpointError
 from hand_mesh_ros.reconstruction.hypotheses import plausible_hands, scatter_m
+from hand_mesh_ros.reconstruction.lifted_start import LIFTED_INPUTS, LiftedStart, LiftedStarts
 from hand_mesh_ros.rotations import rotation_between
 from hand_mesh_ros.types import Frame, Reconstruction, Track
 
@@ -50,6 +51,7 @@ class NetworkUse:
     """S of its crops."""
     box_factor: float = DEFAULT_BOX_FACTOR
     takes_landmark_cue: bool = False
+    takes_lifted_hand: bool = False
     size_stddev: float = 0.062
     """Share by which sizes differ: of people's hands, where a checkpoint has no measured one."""
     palm_turn_rad: float = 0.2
@@ -77,6 +79,7 @@ class NetworkUse:
                 size_px=int(loaded.config.image_size_px),
                 box_factor=float(file.preprocessing.get("box_factor", DEFAULT_BOX_FACTOR)),
                 takes_landmark_cue="landmark_cue" in example,
+                takes_lifted_hand=LIFTED_INPUTS[0] in example,
                 draws=tuple(example["draws"].shape[1:]) if "draws" in example else (),
                 **measured,
             )
@@ -91,7 +94,8 @@ class NetworkReconstructor:
     `vertex_stddev_m` (B, V), `keypoint_stddev_m` (B, 21), both about the hand's centre, and
     `vertex_colors` (B, V, 3) RGB in [0, 1], they have those that are given and finite; and its
     `score` (B,). Of `hypotheses_vertices_m` (B, H, V, 3) and `hypotheses_score` (B, H), the first
-    of which is the mesh itself, those stay that the landmarks allow.
+    of which is the mesh itself, those stay that the landmarks allow. A network that takes
+    `LIFTED_INPUTS` corrects the lifter's hands: where that makes none of landmarks, there is none.
     """
 
     def __init__(
@@ -111,6 +115,10 @@ class NetworkReconstructor:
             model: the right hand that the network was trained for.
             back_end: says what computes it at present, for diagnostics.
             known_hand_length_m: scales every mesh to that length.
+
+        Raises:
+            CheckpointError: the network corrects the lifter's hands, and there is no lifter for
+                this model.
         """
         self.name, self.hand_model = use.name, model
         self._back_end = back_end
@@ -121,6 +129,7 @@ class NetworkReconstructor:
         }
         self._palm = np.flatnonzero(model.skinning_weights[:, 0] > _PALM_WEIGHT)
         self._hand_size = HandSize(model)
+        self._lifted = LiftedStarts(model) if use.takes_lifted_hand else None
         self._known_hand_length_m = known_hand_length_m
         self._calibrations: dict[Side, HandCalibration] = {}
 
@@ -195,19 +204,28 @@ class NetworkReconstructor:
                 )
             )
         }
+        cues = {i: _cue(view, rays[i]) for i, view in views.items()}
+        starts: dict[int, LiftedStart] = {}
+        if self._lifted is not None:
+            for i, view in views.items():
+                start = self._lifted.of_crop(cues[i], view.K_crop, use.size_px)
+                starts |= {} if start is None else {i: start}
+            views = {i: view for i, view in views.items() if i in starts}
         if not views:
             return results
         crops = [crop_image(frame.image, frame.camera, view) for view in views.values()]
         inputs = {"image": _images(crops)}
         if use.takes_landmark_cue:
-            cues = [_cue(view, rays[i]) for i, view in views.items()]
-            inputs["landmark_cue"] = np.stack(cues)
+            inputs["landmark_cue"] = np.stack([cues[i] for i in views])
+        if starts:
+            given = [starts[i].inputs for i in views]
+            inputs |= {name: np.stack([g[name] for g in given]) for name in LIFTED_INPUTS}
         if use.draws:
             inputs["draws"] = np.stack([_draws(frame, tracks[i], use.draws) for i in views])
         outputs = self._run(inputs)
         for row, (i, view) in enumerate(views.items()):
             found = {name: values[row].astype(np.float64) for name, values in outputs.items()}
-            results[i] = self._reconstruction(found, view, tracks[i].side)
+            results[i] = self._reconstruction(found, view, tracks[i].side, starts.get(i))
             if "hypotheses_vertices_m" in found:
                 results[i] = self._with_alternatives(results[i], found, view, tracks[i], frame)
         return results
@@ -255,7 +273,11 @@ class NetworkReconstructor:
         )
 
     def _reconstruction(
-        self, found: Mapping[str, np.ndarray], view: CropView, side: Side
+        self,
+        found: Mapping[str, np.ndarray],
+        view: CropView,
+        side: Side,
+        start: LiftedStart | None = None,
     ) -> Reconstruction | None:
         vertices = found["vertices_m"]
         if not np.isfinite(vertices).all():
@@ -272,15 +294,22 @@ class NetworkReconstructor:
                 local = mirror_rotation(local)
             local[0] = self._to_camera(R_crop, view)
             pose = self._models[side].pose_of(local)
+        keypoints = self._weights["detector"] @ vertices
+        guess, depth_stddev = None, None
+        if start is not None:
+            guess = view.to_camera(ratio * start.centre_m - keypoints.mean(0))
+            depth_stddev = start.depth_stddev
         return Reconstruction(
             vertices_m=view.to_camera(vertices),
-            keypoints_m=view.to_camera(self._weights["detector"] @ vertices),
+            keypoints_m=view.to_camera(keypoints),
             joints_m=view.to_camera(anatomical[idx_keypoints_to_mano21][:16]),
             R_camera_hand=self._to_camera(R_crop, view),
             pose=pose,
             shape=shape,
             rotation_covariance=self._use.palm_turn_rad**2 / 3.0 * np.eye(3),
             size_stddev=size_stddev,
+            t_camera_wrist_guess=guess,
+            depth_stddev=depth_stddev,
             keypoint_stddev_m=_scaled(found.get("keypoint_stddev_m"), ratio),
             vertex_stddev_m=_scaled(found.get("vertex_stddev_m"), ratio),
             vertex_colors=_colors(found.get("vertex_colors")),

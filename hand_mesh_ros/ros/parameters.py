@@ -100,7 +100,8 @@ class NodeParameters:
     model: str = _parameter(
         "lifter",
         "reconstruction that turns detections into meshes: lifter; landmark_fit, which is less "
-        "accurate and needs no weights; or an image network: m3dhmr, handmim, amvur, maskhand",
+        "accurate and needs no weights; or an image network: fused (lifter and image together), "
+        "m3dhmr, handmim, amvur, maskhand",
     )
     checkpoint: str = _parameter(
         "", "path of the model's weights (.safetensors); empty: those in the package"

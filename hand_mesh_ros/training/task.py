@@ -138,6 +138,7 @@ _FILES: dict[str, str] = {
     "amvur_paper": "hand_mesh_ros.training.amvur_task",
     "amvur_weak": "hand_mesh_ros.training.amvur_task",
     "amvur_weak_paper": "hand_mesh_ros.training.amvur_task",
+    "fused": "hand_mesh_ros.training.fused_task",
     "handmim": "hand_mesh_ros.training.handmim_task",
     "handmim_pretrain": "hand_mesh_ros.training.handmim_pretrain_task",
     "handmim_probe": "hand_mesh_ros.training.handmim_probe_task",
