@@ -1,4 +1,4 @@
-"""The page in a real browser: it loads, the hand moves, nothing is wrong on the console."""
+"""The page in real browsers: it loads, the hand moves, nothing is wrong on the console."""
 
 import os
 import threading
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import headless_chromium
+import headless_firefox
 import numpy as np
 import pytest
 from camera_samples import STORE
@@ -20,8 +21,6 @@ from hand_mesh_ros.viewer.live_feed import LiveFeed
 from hand_mesh_ros.viewer.page import Page
 
 pytest.importorskip("viser", reason="the viewer needs viser: pip install viser")
-if not headless_chromium.PATH:
-    pytest.skip("no chromium on this machine", allow_module_level=True)
 
 RENDERED_S = 60.0  # a software renderer on a busy machine takes its time
 _HAND_PX = 300
@@ -67,9 +66,13 @@ class MovingHand:
                 graph.send("image", raw_image(frame))
 
 
-@pytest.fixture
-def browser():
-    browser = headless_chromium.Chromium(800, 600)
+@pytest.fixture(params=["chromium", "firefox"])
+def browser(request):
+    is_firefox = request.param == "firefox"
+    if not (headless_firefox if is_firefox else headless_chromium).PATH:
+        pytest.skip(f"no {request.param} on this machine")
+    kind = headless_firefox.Firefox if is_firefox else headless_chromium.Chromium
+    browser = kind(800, 600)
     yield browser
     browser.close()
 
