@@ -236,3 +236,8 @@ def test_the_panel_tells_what_is_known_and_no_more():
     guess = snapshot_of(sample_hand(root_source=RootSource.ASSUMED_CAMERA))
     assert "not calibrated" in status_text(Status("live"), guess)
     assert "no hand in view" in status_text(Status("live"), snapshot_of())
+    assert "100 ms from image to here" in status_text(Status("live", arrival_ms=100.0), None)
+    for ms in (1.9e12, -3.6e6):
+        text = status_text(Status("live", arrival_ms=ms), None)
+        assert "its stamps are of another clock" in text
+        assert "from image to here" not in text

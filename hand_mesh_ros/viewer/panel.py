@@ -16,6 +16,8 @@ from hand_mesh_ros.viewer.snapshot import SeenHand, Snapshot
 if TYPE_CHECKING:
     import viser
 
+_CLOCKS_DIFFER_MS = 60_000.0
+"""An image this much older or newer than now has a stamp of another clock."""
 _SIDES = {
     "both": (Side.LEFT, Side.RIGHT),
     "left": (Side.LEFT,),
@@ -158,8 +160,10 @@ def _timing(status: Status) -> list[str]:
     latency = []
     if status.latency_ms is not None:
         latency.append(f"{status.latency_ms:.0f} ms in the node")
-    if status.arrival_ms is not None:
+    if status.arrival_ms is not None and abs(status.arrival_ms) < _CLOCKS_DIFFER_MS:
         latency.append(f"{status.arrival_ms:.0f} ms from image to here")
+    elif status.arrival_ms is not None:
+        latency.append("image to here unknown: its stamps are of another clock")
     if latency:
         lines.append("latency " + ", ".join(latency))
     if status.model:
