@@ -295,7 +295,8 @@ def test_summary_is_plain_means_under_stable_names():
     assert set(report) == {
         *("samples", "missed", "distributions"),
         *("pa_mpjpe_mm", "pa_mpvpe_mm", "mpjpe_mm", "mpvpe_mm", "st_mpjpe_mm"),
-        *("root_error_mm", "root_error_share", "cs_mpjpe_mm", "cs_mpvpe_mm"),
+        *("root_error_mm", "root_error_share", "root_error_known_length_mm"),
+        *("cs_mpjpe_mm", "cs_mpvpe_mm"),
         *("f_at_5mm", "f_at_15mm", "auc", "auc_vertices", "cs_auc", "cs_auc_vertices"),
     }
 

@@ -25,6 +25,7 @@ from hand_mesh_ros.sources.background import Background
 from hand_mesh_ros.sources.hand_look import HandLook, Light
 from hand_mesh_ros.sources.hand_motion import R_CAMERA_UPRIGHT, HandMotion
 from hand_mesh_ros.sources.rendering import draw, rasterize
+from hand_mesh_ros.sources.skin import drawn_skin_rgb
 
 # Far from any seed that the demo, the tests or an evaluation uses.
 FIRST_SEED = 1_000_000
@@ -93,7 +94,7 @@ def collect(model: HandModel, num_hands: int) -> list[Sample]:
     for seed in range(FIRST_SEED, FIRST_SEED + num_hands):
         rng = np.random.default_rng(seed)
         motion = HandMotion(prior, Side.RIGHT, camera, region, seed)
-        look, light = HandLook(model, rng), Light.drawn(rng)
+        look, light = HandLook(model, drawn_skin_rgb(rng)), Light.drawn(rng)
         background = Background(640, 480, rng)
         for _ in range(POSES_PER_HAND):
             angles = motion.angles_rad(rng.uniform(0.0, 300.0))

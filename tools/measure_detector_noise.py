@@ -34,6 +34,7 @@ from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.sources.background import Background
 from hand_mesh_ros.sources.hand_look import HandLook, Light
 from hand_mesh_ros.sources.rendering import draw, rasterize
+from hand_mesh_ros.sources.skin import drawn_skin_rgb
 from hand_mesh_ros.training.landmark_noise import DATA, seen_by_itself
 
 WIDTH, HEIGHT = 640, 480
@@ -69,7 +70,7 @@ def collect(num_hands: int, seed: int, *, facing: bool) -> dict[str, np.ndarray]
     rows: list[tuple[np.ndarray, np.ndarray, float]] = []
     for i in tqdm(range(num_hands)):
         if i % HANDS_PER_SKIN == 0:
-            look, light = HandLook(model, rng), Light.drawn(rng)
+            look, light = HandLook(model, drawn_skin_rgb(rng)), Light.drawn(rng)
             background = Background(WIDTH, HEIGHT, rng)
         camera = Camera.from_fov(WIDTH, HEIGHT, float(rng.uniform(45.0, 85.0)))
         focal_px, R = float(camera.K[0, 0]), hands.R_camera_hand[i]

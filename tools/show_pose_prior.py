@@ -18,6 +18,7 @@ from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.sources.hand_look import HandLook, Light
 from hand_mesh_ros.sources.hand_motion import R_CAMERA_UPRIGHT
 from hand_mesh_ros.sources.rendering import draw, rasterize
+from hand_mesh_ros.sources.skin import drawn_skin_rgb
 
 TILE_PX = 160
 LIGHT = Light(np.array([-0.4, -0.6, -0.7]), lamp=0.65, ambient=0.5, color=np.ones(3))
@@ -33,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     prior = PosePrior(load_open_hand())
     rng = np.random.default_rng(args.seed)
-    look = HandLook(prior.model, rng)
+    look = HandLook(prior.model, drawn_skin_rgb(rng))
     samples = prior.sample(200 * args.columns, rng)
     rows = []
     for name in args.families:

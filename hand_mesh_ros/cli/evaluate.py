@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hand_mesh_ros.cli import evaluate_suite
 from hand_mesh_ros.cli.main import UsageError
 
 if TYPE_CHECKING:
@@ -37,10 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dataset",
-        default=SYNTHETIC,
         metavar="SPEC",
         help="NAME:FOLDER?option=value, such as freihand:/data/FreiHAND?split=evaluation, or "
         f"{SYNTHETIC}: rendered hands (default)",
+    )
+    parser.add_argument(
+        "--suite",
+        metavar="NAME",
+        help="release: all models with weights in the package (or those of --model), on rendered "
+        "hands by groups, under occlusion and on --photographs, in one table",
+    )
+    parser.add_argument(
+        "--photographs",
+        type=Path,
+        metavar="DIR",
+        help="--suite: folder of images, each with NAME_K.npy beside it where the camera is known",
     )
     parser.add_argument(
         "--samples",
@@ -48,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help=f"{SYNTHETIC}: hands to draw (default: {DEFAULT_SYNTHETIC_HANDS}); a data set: a "
-        "random subset of that size (default: all)",
+        "random subset of that size (default: all); a suite: hands of each part that is rendered "
+        f"(default: {evaluate_suite.DEFAULT_SAMPLES})",
     )
     parser.add_argument(
         "--seed", type=int, default=1234, help="of synthetic hands and of subsets (default: 1234)"
@@ -81,6 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print, report; 1 where images were damaged or no hand was found."""
     _check(args)
+    if args.suite is not None:
+        return evaluate_suite.run(args)
     from hand_mesh_ros.evaluation.detections import SharedDetector
     from hand_mesh_ros.evaluation.models import ModelError
     from hand_mesh_ros.evaluation.report import report_json, table, write_plots
@@ -129,7 +144,13 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--samples is {args.samples}, expected 1 or more")
     if args.seed < 0:
         raise UsageError(f"--seed is {args.seed}, expected 0 or more")
-    args.model = list(dict.fromkeys(args.model or [DEFAULT_MODEL]))
+    if args.suite is not None:
+        evaluate_suite.check(args)
+    elif args.photographs is not None:
+        raise UsageError("--photographs belongs to --suite; expected --suite release with it")
+    else:
+        args.dataset = args.dataset or SYNTHETIC
+        args.model = list(dict.fromkeys(args.model or [DEFAULT_MODEL]))
     for option, path, make in (
         ("--report", args.report, lambda p: p.touch()),
         ("--submission", args.submission, lambda p: p.touch()),

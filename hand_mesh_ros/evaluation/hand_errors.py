@@ -11,6 +11,7 @@ from hand_mesh_ros.evaluation.metrics import (
     auc,
     distances_m,
     f_scores,
+    hand_length_m,
     procrustes,
     scale_translation_aligned,
 )
@@ -81,6 +82,9 @@ class HandErrors:
     """(B,) distance of the wrists in the camera frame."""
     root_error_share: np.ndarray | None
     """(B,) of the true wrist's distance from the camera."""
+    root_error_known_length_mm: np.ndarray | None
+    """(B,) distance of the wrists after the hand was scaled about the camera, which changes nothing
+    in the image, to the true hand's length: what is left where a hand's length is known."""
     cs_mpjpe_mm: np.ndarray | None
     """(B,) in the camera frame, no alignment."""
     cs_mpvpe_mm: np.ndarray | None
@@ -92,6 +96,12 @@ class HandErrors:
     def __len__(self) -> int:
         """Number of hands."""
         return len(self.pa_mpjpe_mm)
+
+    def rows(self, chosen: np.ndarray) -> HandErrors:
+        """Those of some hands alone: (B,) bool, or their row numbers."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        left: dict[str, Any] = {k: v if v is None else v[chosen] for k, v in columns.items()}
+        return HandErrors(**left)
 
 
 def hand_errors(predicted: Hands, true: Hands) -> HandErrors:
@@ -118,6 +128,7 @@ def hand_errors(predicted: Hands, true: Hands) -> HandErrors:
         metrics |= {
             "root_error_mm": 1e3 * cs[:, 0],
             "root_error_share": cs[:, 0] / np.linalg.norm(goal[:, 0], axis=1),
+            "root_error_known_length_mm": 1e3 * _root_error_known_length_m(keypoints, goal),
             "cs_mpjpe_mm": 1e3 * cs.mean(1),
             "cs_auc": auc(cs),
         }
@@ -153,6 +164,12 @@ def hand_errors(predicted: Hands, true: Hands) -> HandErrors:
     )  # (B, 2)
     metrics |= {"f_at_5mm": scores[:, 0], "f_at_15mm": scores[:, 1]}
     return HandErrors(**metrics)
+
+
+def _root_error_known_length_m(keypoints: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    own, true = hand_length_m(keypoints), hand_length_m(goal)  # (B,)
+    scale = np.where(own > 0.0, true / np.where(own > 0.0, own, 1.0), 1.0)
+    return distances_m(scale[:, None] * keypoints[:, 0], goal[:, 0])
 
 
 def _from_wrist(points: np.ndarray, keypoints: np.ndarray) -> np.ndarray:

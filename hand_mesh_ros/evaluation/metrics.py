@@ -10,11 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hand_mesh_ros.conventions import FINGERS
+
 AUC_THRESHOLDS_M = np.linspace(0.0, 0.05, 100)
 """Of FreiHAND, HO3D and DexYCB."""
 HINT_THRESHOLD = 0.05
 """Of the side of the hand's box: the threshold that papers quote for HInt."""
 _MIDDLE_MCP = 9
+_MIDDLE_CHAIN = [0, *(4 * FINGERS.index("middle") + k for k in (1, 2, 3, 4))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,12 @@ def scale_translation_aligned(keypoints: np.ndarray, target: np.ndarray) -> np.n
 def distances_m(points: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(..., N) Euclidean distances of corresponding points, m."""
     return np.linalg.norm(points - target, axis=-1)
+
+
+def hand_length_m(keypoints: np.ndarray) -> np.ndarray:
+    """(...) m, from the wrist along the middle finger of (..., 21, 3): the flat hand's length."""
+    bones = np.diff(keypoints[..., _MIDDLE_CHAIN, :], axis=-2)  # (..., 4, 3)
+    return np.linalg.norm(bones, axis=-1).sum(-1)
 
 
 def mean_distance_m(points: np.ndarray, target: np.ndarray) -> float:

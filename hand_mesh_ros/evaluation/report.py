@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -107,19 +108,35 @@ def table(evaluation: Evaluation) -> str:
         calibration = figures["calibration"] or {}
         rows[result.name] = figures | {name: calibration.get(name) for name in _OF_CALIBRATION}
     measured = [n for n in _COLUMNS if any(row.get(n) is not None for row in rows.values())]
-    headings = ["Model", "keypoints", *(_COLUMNS[name][0] for name in measured)]
-    lines = [headings, ["---", "---", *("---:" for _ in measured)]]
-    for name, row in rows.items():
-        values = [row.get(column) for column in measured]
-        cells = [
-            "" if value is None else _COLUMNS[column][1].format(value)
-            for column, value in zip(measured, values, strict=True)
-        ]
-        lines.append([name, _conventions(row), *cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return markdown_table(
+        ["Model", "keypoints", *(_COLUMNS[name][0] for name in measured)],
+        [
+            [
+                name,
+                conventions(row),
+                *(cell(row.get(column), _COLUMNS[column][1]) for column in measured),
+            ]
+            for name, row in rows.items()
+        ],
+        texts=2,
+    )
 
 
-def _conventions(row: dict[str, Any]) -> str:
+def markdown_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1
+) -> str:
+    """The first columns hold so many texts, the others numbers."""
+    rule = ["---" if i < texts else "---:" for i in range(len(headings))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [headings, rule, *rows]) + "\n"
+
+
+def cell(value: float | None, form: str) -> str:
+    """A figure of a table; empty where there is none."""
+    return "" if value is None else form.format(value)
+
+
+def conventions(row: dict[str, Any]) -> str:
+    """Which 21 points were compared with which, of a row of `model_figures`."""
     own, true = row["keypoint_convention"], row["true_keypoint_convention"]
     return own if own == true else f"{own}, truth {true}"
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from hand_mesh_ros.evaluation.groups import Grouping, Membership
 from hand_mesh_ros.evaluation.models import EvaluatedModel
 from hand_mesh_ros.evaluation.samples import EvaluationSet, Losses, read_samples
 from hand_mesh_ros.evaluation.tally import ModelResult, Tally
@@ -29,6 +30,8 @@ class Evaluation:
     unlabelled: int
     """Of these: hands without a label to compare with."""
     losses: Losses
+    groups: Membership
+    """Which of the hands are in which group."""
 
 
 def evaluate(
@@ -38,6 +41,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     keep_meshes: bool = False,
+    groupings: Sequence[Grouping] = (),
     show_progress: bool = True,
 ) -> Evaluation:
     """Show the hands of a set to all models and measure their answers.
@@ -48,10 +52,12 @@ def evaluate(
         limit: a random subset of that many hands; None: all, in their order.
         seed: of the subset.
         keep_meshes: in the results' cases, for a submission.
+        groupings: by which figures will be asked for.
         show_progress: with a bar on the terminal.
     """
     tallies = [Tally(model, keep_meshes=keep_meshes) for model in models]
     losses, hands, unlabelled = Losses([]), 0, 0
+    groups = Membership(groupings)
     seen = read_samples(
         samples,
         limit=limit,
@@ -63,13 +69,15 @@ def evaluate(
     with tqdm(total=total, unit="hand", disable=not show_progress, leave=False) as bar:
         for batch in _batches(seen, BATCH):
             shown = [sample for _, sample in batch]
+            for index, seen_sample in batch:
+                groups.add(index, seen_sample.sample)
             for model, tally in zip(models, tallies, strict=True):
                 for (index, sample), answer in zip(batch, model.predict(shown), strict=True):
                     tally.add(index, sample, answer)
             hands += len(batch)
             unlabelled += sum(not s.sample.labels.keypoints_valid.any() for s in shown)
             bar.update(len(batch))
-    return Evaluation(tuple(tally.result() for tally in tallies), hands, unlabelled, losses)
+    return Evaluation(tuple(tally.result() for tally in tallies), hands, unlabelled, losses, groups)
 
 
 def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

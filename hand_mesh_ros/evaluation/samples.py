@@ -8,13 +8,12 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from hand_mesh_ros.conventions import FINGERS
 from hand_mesh_ros.evaluation.landmarks import Landmarks
+from hand_mesh_ros.evaluation.metrics import hand_length_m
 from hand_mesh_ros.training.datasets.base import HandDataset, HandSample, ImageError, NoHandError
 
 Convention = Literal["anatomical", "detector"]
 """Which 21 points are meant; see `HandModel.keypoint_regressors`."""
-_MIDDLE_CHAIN = [0, *(4 * FINGERS.index("middle") + k for k in (1, 2, 3, 4))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +28,11 @@ class EvaluationSample:
     """(21, 3) m, camera frame: the truth in the detector's convention, where it is known."""
     load_landmarks: Callable[[], Landmarks] | None = None
     """What a detector might say of this hand, for models that see no image."""
+    skin_ita_deg: float | None = None
+    """Individual typology angle of the skin that was painted, see `skin_tones`; None: not known."""
+    hidden_share: float | None = None
+    """Of the keypoints that would show by themselves: hidden by things before the hand, 0 to 1;
+    None: not known."""
 
     @property
     def has_3d(self) -> bool:
@@ -48,8 +52,7 @@ class EvaluationSample:
         """True length of the flat hand, as `HandModel.hand_length_m` counts it."""
         if not self.has_3d or self.labels.keypoints_m is None:
             return None
-        bones = np.diff(self.labels.keypoints_m[_MIDDLE_CHAIN], axis=0)  # (4, 3)
-        return float(np.linalg.norm(bones, axis=1).sum())
+        return float(hand_length_m(self.labels.keypoints_m))
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,7 @@ class EvaluationSummary:
     st_mpjpe_mm: float | None
     root_error_mm: float | None
     root_error_share: float | None
+    root_error_known_length_mm: float | None
     cs_mpjpe_mm: float | None
     cs_mpvpe_mm: float | None
     f_at_5mm: float | None

@@ -10,12 +10,14 @@ from hand_mesh_ros.camera import Camera
 from hand_mesh_ros.conventions import Side, mirror_axis_angle, mirror_points, mirror_rotation
 from hand_mesh_ros.evaluation.landmarks import Landmarks, LandmarkSource, exact_landmarks
 from hand_mesh_ros.evaluation.samples import EvaluationSample
+from hand_mesh_ros.evaluation.skin_tones import individual_typology_angle_deg
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.pose_prior import PosePrior
 from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.sources.background import Background, ImageNoise
 from hand_mesh_ros.sources.hand_look import HandLook, Light
 from hand_mesh_ros.sources.rendering import draw, rasterize
+from hand_mesh_ros.sources.skin import drawn_skin_rgb
 from hand_mesh_ros.training.datasets.base import HandSample, box_around
 
 # Each hand has its own streams of random numbers, apart from those that training draws from.
@@ -84,9 +86,10 @@ class SyntheticHands:
             pose, R, camera = mirror_axis_angle(pose), mirror_rotation(R), _mirrored(camera)
             model = self._left_model
         keypoints_px = camera.project(keypoints_m)
+        rendering = _Rendering(model, vertices_m, R, elbow, camera, self._seed, index)
         labels = HandSample(
             sample_id=f"synthetic/{self._seed}/{index}",
-            load_image=_Rendering(model, vertices_m, R, elbow, camera, self._seed, index),
+            load_image=rendering,
             camera=camera,
             side=side,
             box_px=box_around(keypoints_px),
@@ -98,7 +101,10 @@ class SyntheticHands:
             pose=pose,
             shape=shape,
         )
-        return EvaluationSample(labels, self._model.name, detector_m, landmarks)
+        ita_deg = individual_typology_angle_deg(rendering.skin_rgb)
+        return EvaluationSample(
+            labels, self._model.name, detector_m, landmarks, skin_ita_deg=ita_deg
+        )
 
 
 def _rng(seed: int, index: int, purpose: int) -> np.random.Generator:
@@ -150,11 +156,16 @@ class _Rendering:
     seed: int
     index: int
 
+    @property
+    def skin_rgb(self) -> np.ndarray:
+        """(3,) of the back of the hand, before any light falls on it."""
+        return drawn_skin_rgb(self._rng())
+
     def __call__(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB."""
-        rng = _rng(self.seed, self.index, _LOOK)
+        rng = self._rng()
         width, height = self.camera.width, self.camera.height
-        look, light = HandLook(self.model, rng), Light.drawn(rng)
+        look, light = HandLook(self.model, drawn_skin_rgb(rng)), Light.drawn(rng)
         image = Background(width, height, rng).at(rng.uniform(0.0, 30.0))
         mesh = look.dress(self.vertices_m, self.R_camera_hand, self.elbow, light)
         visible = rasterize(mesh, self.camera)
@@ -162,3 +173,6 @@ class _Rendering:
             draw(image, visible, float(self.camera.K[0, 0]))
         ImageNoise(width, height, _IMAGE_NOISE_STDDEV, rng).add(image, 0)
         return image
+
+    def _rng(self) -> np.random.Generator:
+        return _rng(self.seed, self.index, _LOOK)

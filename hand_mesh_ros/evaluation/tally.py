@@ -52,6 +52,8 @@ class ModelResult:
     calibration: CalibrationReport | None
     """None where the model gives no deviations."""
     errors: HandErrors | None
+    indices: np.ndarray | None
+    """(B,) numbers of the hands in `errors` in their set."""
     view_angles_deg: np.ndarray | None
     """(B,) of the hands in `errors`."""
     cases: tuple[Case, ...]
@@ -68,6 +70,7 @@ class Tally:
         self._true_convention: Convention = "anatomical"
         self._missed = self._wrong_side = 0
         self._errors: list[HandErrors] = []
+        self._indices: list[int] = []
         self._view_angles_deg: list[float] = []
         self._deviations: list[tuple[np.ndarray, np.ndarray]] = []
         self._in_image: list[_InImage] = []
@@ -86,7 +89,7 @@ class Tally:
             return
         error = None
         if sample.has_3d:
-            error = self._measure(sample, prediction)
+            error = self._measure(index, sample, prediction)
         elif sample.labels.keypoints_valid.any():
             in_image = _InImage.of(sample, prediction)
             self._in_image.append(in_image)
@@ -109,11 +112,12 @@ class Tally:
             pck=_pck(self._in_image) if self._in_image and errors is None else None,
             calibration=_calibrated(self._deviations),
             errors=errors,
+            indices=np.array(self._indices) if errors is not None else None,
             view_angles_deg=np.array(self._view_angles_deg) if errors is not None else None,
             cases=tuple(self._cases),
         )
 
-    def _measure(self, sample: EvaluationSample, prediction: Prediction) -> float:
+    def _measure(self, index: int, sample: EvaluationSample, prediction: Prediction) -> float:
         true_m, self._true_convention = sample.true_keypoints_m(self._convention)
         true_vertices_m = sample.labels.vertices_m
         errors = hand_errors(
@@ -130,6 +134,7 @@ class Tally:
             ),
         )
         self._errors.append(errors)
+        self._indices.append(index)
         side = Side.RIGHT if sample.labels.side is None else sample.labels.side
         self._view_angles_deg.append(float(view_angles_deg(true_m, side)))
         if prediction.keypoint_stddev_m is not None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.sources.rendering import Mesh
-from hand_mesh_ros.sources.skin import paint_skin, skin_tone
+from hand_mesh_ros.sources.skin import paint_skin
 
 _FOREARM_RINGS_M = (0.012, 0.03, 0.06, 0.1, 0.15, 0.22, 0.35, 0.8)
 _FOREARM_WIDENING = (1.0, 1.02, 1.1, 1.24, 1.38, 1.5, 1.55, 1.55)
@@ -46,7 +46,8 @@ class Light:
 class HandLook:
     """Dresses posed vertices of a hand model in skin, with a stub of forearm."""
 
-    def __init__(self, model: HandModel, rng: np.random.Generator) -> None:
+    def __init__(self, model: HandModel, skin_rgb: np.ndarray) -> None:
+        """Paint a hand whose back has that colour; see `drawn_skin_rgb`."""
         self._num_hand = len(model.template_m)
         self._loop = boundary_loop(model.faces)
         tube = _tube_faces(self._loop, self._num_hand, len(_FOREARM_RINGS_M))
@@ -64,7 +65,7 @@ class HandLook:
             model,
             self._split(rest),
             _unit(self._split(self._normals(rest))),
-            skin_tone(rng.uniform()),
+            skin_rgb,
         )
 
     def dress(

@@ -29,6 +29,11 @@ def skin_tone(amount: float) -> np.ndarray:
     return np.array([np.interp(place, np.arange(len(_SKIN_TONES)), c) for c in _SKIN_TONES.T])
 
 
+def drawn_skin_rgb(rng: np.random.Generator) -> np.ndarray:
+    """(3,) RGB of the back of a hand, uniform from the lightest to the darkest."""
+    return skin_tone(rng.uniform())
+
+
 def paint_skin(
     model: HandModel, points: np.ndarray, normals: np.ndarray, base: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

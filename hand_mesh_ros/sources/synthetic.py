@@ -16,6 +16,7 @@ from hand_mesh_ros.sources.base import DEFAULT_FRAME_ID, SourceError, nominal_st
 from hand_mesh_ros.sources.hand_look import HandLook, Light
 from hand_mesh_ros.sources.hand_motion import HandMotion
 from hand_mesh_ros.sources.rendering import Mesh, Visible, draw, joined, rasterize
+from hand_mesh_ros.sources.skin import drawn_skin_rgb
 from hand_mesh_ros.types import Frame, Hand
 
 WALL_M = 2.5
@@ -173,7 +174,7 @@ class _Performer:
         self._motion = HandMotion(prior, side, camera, region_px, seed)
         self.hand_length_m = self._model.hand_length_m(self._motion.shape)
         # The same generator state for both hands of a person: the same skin.
-        self._look = HandLook(self._model, rng)
+        self._look = HandLook(self._model, drawn_skin_rgb(rng))
 
     def at(self, time_s: float, camera: Camera, track_id: int) -> Hand:
         """Truth at a time."""
