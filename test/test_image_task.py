@@ -109,7 +109,8 @@ def test_the_cue_is_off_as_a_detector_is():
 
 def test_landmarks_that_things_cover_are_three_times_as_far_off():
     """The same hands, with a thing before them and without: the others have the same errors."""
-    shares = {"held_object": 0.0, "passing_object": 0.0, "second_hand": 0.0}
+    things = ("held_object", "pinched_object", "passing_object", "second_hand")
+    shares = dict.fromkeys(things, 0.0)
     free, hidden = (
         batches(task(images=replace(IMAGES, **{**shares, "passing_object": share})), 6)
         for share in (0.0, 1.0)

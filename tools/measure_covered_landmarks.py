@@ -31,6 +31,7 @@ FREE = SyntheticConfig(
     truncation=0.0,
     motion_blur=0.0,
     held_object=0.0,
+    pinched_object=0.0,
     passing_object=0.0,
     second_hand=0.0,
 )

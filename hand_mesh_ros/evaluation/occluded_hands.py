@@ -21,7 +21,12 @@ from hand_mesh_ros.training.synthetic import SyntheticBatch, SyntheticImages
 from hand_mesh_ros.training.synthetic_config import SyntheticConfig
 
 SIZE_PX = 256
-THINGS: dict[str, Any] = {"held_object": 0.5, "passing_object": 0.7, "second_hand": 0.3}
+THINGS: dict[str, Any] = {
+    "held_object": 0.5,
+    "pinched_object": 0.15,
+    "passing_object": 0.7,
+    "second_hand": 0.3,
+}
 """Shares of images with such things; a third of the hands have nothing before them."""
 _BOX_SCALE = (2.0, 3.0)
 """Of an image's side over the hand's, so that the crop which a model cuts out lies inside."""

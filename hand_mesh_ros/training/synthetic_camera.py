@@ -12,7 +12,7 @@ from hand_mesh_ros.training.synthetic_config import SyntheticConfig
 from hand_mesh_ros.training.synthetic_dice import Dice
 from hand_mesh_ros.training.synthetic_response import (
     chroma_noise,
-    sharpen,
+    sharper,
     tone_curve,
     vignette,
 )
@@ -46,16 +46,17 @@ def photograph(image: Tensor, box_px: Tensor, config: SyntheticConfig, dice: Dic
         image = chroma_noise(image, config.chroma_noise, dice.stream("chroma noise"))
     if config.noise > 0:
         image = add_noise(image, config.noise, dice.stream("noise"))
-    if config.sharpening > 0:
-        image = sharpen(image, config.sharpening, dice.stream("sharpening"))
     if config.jpeg > 0:
         image = compress(image, config.jpeg, dice.stream("jpeg"))
     return image.clamp(0.0, 1.0)
 
 
 def blur(image: Tensor, box_px: Tensor, config: SyntheticConfig, dice: Dice) -> Tensor:
-    """Lens, motion and missing resolution as one Gaussian, longer in the direction of motion."""
-    if max(config.defocus_px, config.motion_blur, config.low_resolution) == 0:
+    """Lens, motion and missing resolution as one Gaussian, longer in the direction of motion.
+
+    The camera's sharpening is in the same kernel.
+    """
+    if max(config.defocus_px, config.motion_blur, config.low_resolution, config.sharpening) == 0:
         return image
     size = image.shape[-1]
     unit = size / _REFERENCE_PX
@@ -79,6 +80,8 @@ def blur(image: Tensor, box_px: Tensor, config: SyntheticConfig, dice: Dice) -> 
     power = torch.einsum("yxa,nab,yxb->nyx", offset, torch.linalg.inv(C), offset)
     kernel = (-0.5 * power).exp()
     kernel = kernel / kernel.sum((1, 2), keepdim=True)
+    if config.sharpening > 0:
+        kernel = sharper(kernel, config.sharpening, dice.stream("sharpening"))
     n, channels = image.shape[:2]
     weights = kernel.repeat_interleave(channels, 0)[:, None]  # (3 N, 1, K, K)
     padded = pad(image, [reach] * 4, mode="replicate").flatten(0, 1)[None]

@@ -15,7 +15,7 @@ from hand_mesh_ros.training.synthetic_dice import Dice
 _CELLS = ((0.8, 3.5), (3.0, 14.0))
 """Fewest and most cells over half the picture, of the coarse sheet and the fine one."""
 _TABLE = 16
-"""Different rows, and different things in one; then they come again."""
+"""Different rows, and different things in one; then they come again. A power of two."""
 
 
 def add_clutter(image: Tensor, share: float, dice: Dice) -> Tensor:
@@ -34,24 +34,25 @@ def _add_sheet(image: Tensor, cells: tuple[float, float], dice: Dice) -> Tensor:
     size = image.shape[-1]
     u, v, px = _sheet_coordinates(size, cells, dice.stream("place"))
     row = v.floor()
-    of_row = (row.long() % _TABLE).flatten(1)  # (M, S S)
+    of_row = (row.long() & (_TABLE - 1)).flatten(1)  # (M, S S)
     rows = dice.stream("rows")
     shift, stretch = rows.uniform(0.0, 8.0, _TABLE), rows.uniform(0.7, 1.4, _TABLE)
     u = (u.flatten(1) * stretch.gather(1, of_row) + shift.gather(1, of_row)).view_as(u)
     column = u.floor()
     first = _TABLE * _TABLE * torch.arange(dice.n, device=dice.device)
-    cell = of_row * _TABLE + column.long().flatten(1) % _TABLE + first[:, None]
-    things = _things(dice.stream("things"))  # (M T T, 10)
-    found = things[cell].view(*u.shape, -1).unbind(-1)
-    color, (half_u, half_v, ball, shade_u, shade_v, label, present) = found[:3], found[3:]
+    cell = of_row * _TABLE + (column.long().flatten(1) & (_TABLE - 1)) + first[:, None]
+    things = _things(dice.stream("things"))  # (10, M T T)
+    found = things.index_select(1, cell.flatten()).view(len(things), *u.shape)  # (10, M, S, S)
+    color = found[:3].transpose(0, 1)
+    half_u, half_v, ball, shade_u, shade_v, label, present = found[3:]
 
-    u, v = u - column - 0.5, v - row - 0.5
-    to_u, to_v = u.abs() / half_u, v.abs() / half_v
-    distance = torch.where(ball > 0, (to_u * to_u + to_v * to_v).sqrt(), torch.maximum(to_u, to_v))
-    edge_px = (1.0 - distance) * torch.minimum(half_u, half_v) / px
-    cover = present * (edge_px + 0.5).clamp(0.0, 1.0)
-    shade = 1.0 + shade_u * u + shade_v * v + label * (to_v < 0.45)
-    return torch.lerp(image, torch.stack(color, 1) * shade[:, None], cover[:, None])
+    u, v = u.sub_(column).sub_(0.5), v.sub_(row).sub_(0.5)
+    to_u, to_v = u.abs().div_(half_u), v.abs().div_(half_v)
+    shade = (label * (to_v < 0.45)).addcmul_(shade_u, u).addcmul_(shade_v, v).add_(1.0)
+    distance = torch.where(ball > 0, torch.hypot(to_u, to_v), torch.maximum(to_u, to_v))
+    edge_px = (1.0 - distance).mul_(torch.minimum(half_u, half_v)).div_(px)
+    cover = edge_px.add_(0.5).clamp_(0.0, 1.0).mul_(present)
+    return torch.lerp(image, (color * shade[:, None]).clamp_(0.0, 1.0), cover[:, None])
 
 
 def _sheet_coordinates(
@@ -74,7 +75,7 @@ def _sheet_coordinates(
 
 
 def _things(dice: Dice) -> Tensor:
-    """(M T T, 10) RGB, half sizes in cells, ball or box, shading to both sides, label, presence."""
+    """(10, M T T) RGB, half sizes in cells, ball or box, shading to both sides, label, presence."""
     grid = (_TABLE, _TABLE, 1)
     grey = dice.uniform(-0.05, 1.05, *grid)
     vivid = 0.02 + 0.2 * dice.uniform(0.0, 1.0, *grid) ** 5
@@ -90,4 +91,5 @@ def _things(dice: Dice) -> Tensor:
     label = dice.chance(0.3, *grid) * dice.uniform(-0.7, 0.7, *grid)
     crowd = dice.uniform(-0.4, 1.0, 1, 1, 1)  # some sheets are empty
     present = (dice.uniform(0.0, 1.0, *grid) < crowd).float()
-    return torch.cat([color, half, ball, shading, label, present], dim=3).flatten(0, 2)
+    things = torch.cat([color, half, ball, shading, label, present], dim=3)
+    return things.flatten(0, 2).T.contiguous()

@@ -8,10 +8,12 @@ from pathlib import Path
 _SHARES = (
     *("sleeve", "wristband", "held_object", "passing_object", "second_hand", "textured_background"),
     *("jpeg", "truncation", "motion_blur", "tight_image", "clutter", "hand_colored_background"),
+    *("rings", "watch", "pinched_object"),
 )
 _STRENGTHS = (
     *("skin_texture", "shadow", "ambient_occlusion", "specular", "subsurface", "lamp_variety"),
     *("ground_shadow", "low_resolution", "color_jitter", "harsh_light"),
+    *("nails", "creases", "blush", "veins", "hair"),
     *("vignetting", "tone_curve", "chroma_noise", "sharpening"),
 )
 
@@ -46,9 +48,23 @@ class SyntheticConfig:
 
     # What is in the picture.
     skin_texture: float = 1.0
+    """Of all that is on the skin, also of the five below."""
+    nails: float = 1.0
+    creases: float = 1.0
+    """Of palm and joints, and wrinkles over knuckles."""
+    blush: float = 1.0
+    """Redder fingertips, knuckles and heels of hands."""
+    veins: float = 1.0
+    """And tendons, on the back of the hand."""
+    hair: float = 1.0
+    """On few arms and backs of hands."""
+    rings: float = 0.15
+    watch: float = 0.1
     sleeve: float = 0.45
     wristband: float = 0.12
     held_object: float = 0.2
+    pinched_object: float = 0.12
+    """Share of hands with a pen, ball, card or cup between thumb and finger, and nothing else."""
     passing_object: float = 0.2
     second_hand: float = 0.2
     textured_background: float = 0.97

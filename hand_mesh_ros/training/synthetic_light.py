@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import (
     affine_grid,
-    avg_pool1d,
     avg_pool2d,
     grid_sample,
     interpolate,
     normalize,
+    pad,
 )
 
 from hand_mesh_ros.training.rasterizer import rasterize
@@ -234,12 +234,29 @@ def openness(depth: Tensor, strength: float) -> Tensor:
 
 
 def _box_mean(values: Tensor, width: int) -> Tensor:
-    """(N, C, H, W) mean over a square, one axis after the other."""
-    for axis in (3, 2):
-        rows = values.transpose(axis, 3).flatten(0, 2)  # (N C H, W)
-        mean = avg_pool1d(rows[:, None], width, stride=1, padding=width // 2)[:, 0]
-        values = mean.unflatten(0, values.transpose(axis, 3).shape[:3]).transpose(axis, 3)
+    """(N, C, H, W) mean over a square, zero beyond the edges; one axis after the other."""
+    half = width // 2
+    for axis, around in ((3, [half, half]), (2, [0, 0, half, half])):
+        values = _running_sum(pad(values, around), width, axis) / width
     return values
+
+
+def _running_sum(values: Tensor, width: int, axis: int) -> Tensor:
+    """Sums of `width` neighbours along the axis, which gets shorter by width - 1.
+
+    From sums of 1, 2, 4, ... neighbours: a few additions for any width.
+    """
+    length = values.shape[axis] - width + 1
+    total, start, have = torch.zeros_like(values.narrow(axis, 0, length)), 0, 1
+    while True:
+        if width & have:
+            total += values.narrow(axis, start, length)
+            start += have
+        if 2 * have > width:
+            return total
+        left = values.shape[axis] - have
+        values = values.narrow(axis, 0, left) + values.narrow(axis, have, left)
+        have *= 2
 
 
 def ground_shadow(covered: Tensor, strength: float, dice: Dice) -> Tensor:

@@ -1,4 +1,4 @@
-"""Things before a hand or in it: boxes, balls, cylinders and what lies between them."""
+"""Things before a hand or in it: boxes, balls, cylinders, cards and what lies between them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ CELLS = 4
 ABSENT_M = -1.0
 """Depth of what is not there: behind the camera, so the rasteriser leaves it out."""
 _PALM_TO_SKIN_M = 0.012
+_PAD_TO_SKIN_M = 0.007
+_PAD = 0.25
+"""A finger's pad is so much of its last bone short of the tip."""
+_KINDS_M = (
+    ((0.0035, 0.006), (0.0035, 0.006), (0.045, 0.09)),
+    ((0.0, 1.0), (0.9, 1.1), (0.9, 1.1)),
+    ((0.002, 0.006), (0.02, 0.03), (0.03, 0.055)),
+    ((0.0, 1.0), (0.6, 1.2), (1.0, 2.5)),
+)
+"""Half sizes from thumb to finger, across and along: of a pen, a ball, a card or phone, a cup or
+box. A first size of 0 to 1 means: as large as the fingers' gap, the others in proportion."""
+_SMALLEST_M, _LARGEST_M = 0.004, 0.045
 
 
 def held_objects(cube: Tensor, keypoints_m: Tensor, config: SyntheticConfig, dice: Dice) -> Tensor:
@@ -34,6 +46,32 @@ def held_objects(cube: Tensor, keypoints_m: Tensor, config: SyntheticConfig, dic
     centre = palm + (_PALM_TO_SKIN_M + thick) * normal + 0.015 * dice.normal(1) * across
     axis = normalize(across + 0.35 * dice.normal(3), dim=-1)
     return _placed(cube, centre, axis, normal, size, dice.chance(config.held_object), dice)
+
+
+def pinched_objects(
+    cube: Tensor, keypoints_m: Tensor, config: SyntheticConfig, dice: Dice
+) -> Tensor:
+    """(N, C, 3) m, something between thumb and a finger, as thick as their gap; see `held_objects`.
+
+    Thin things lie at the thumb.
+    """
+    rows = torch.arange(dice.n, device=dice.device)
+    tip = torch.tensor([8, 12, 16], device=dice.device)[dice.index(3)]
+    thumb = torch.lerp(keypoints_m[:, 4], keypoints_m[:, 3], _PAD)
+    finger = torch.lerp(keypoints_m[rows, tip], keypoints_m[rows, tip - 1], _PAD)
+    toward = finger - thumb
+    gap = 0.5 * toward.norm(dim=1, keepdim=True) - _PAD_TO_SKIN_M
+    gap = gap.clamp(_SMALLEST_M, _LARGEST_M)
+    toward = normalize(toward, dim=-1)
+
+    ranges = cube.new_tensor(_KINDS_M)[dice.index(len(_KINDS_M))]  # (N, 3, 2)
+    half = torch.lerp(ranges[..., 0], ranges[..., 1], dice.uniform(0.0, 1.0, 3))
+    fills = ranges[:, :1, 1] == 1.0
+    half = torch.where(fills, gap * torch.cat([torch.ones_like(gap), half[:, 1:]], 1), half)
+    axis = normalize(torch.linalg.cross(toward, dice.normal(3)), dim=-1)
+    centre = thumb + (_PAD_TO_SKIN_M + half[:, :1]) * toward
+    across = torch.linalg.cross(axis, toward)
+    return _placed(cube, centre, axis, across, half, dice.chance(config.pinched_object), dice)
 
 
 def passing_objects(

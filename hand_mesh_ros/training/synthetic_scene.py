@@ -23,6 +23,7 @@ from hand_mesh_ros.training.synthetic_objects import (
     CELLS,
     held_objects,
     passing_objects,
+    pinched_objects,
 )
 from hand_mesh_ros.training.synthetic_views import Views
 from hand_mesh_ros.training.synthetic_visibility import skin_over_keypoints
@@ -119,6 +120,9 @@ class Scene(nn.Module):
 
         keypoints = views.keypoints_m["anatomical"]
         held = held_objects(self.cube, keypoints, config, dice.stream("held object"))
+        if config.pinched_object > 0:
+            pinched = pinched_objects(self.cube, keypoints, config, dice.stream("pinched object"))
+            held = torch.where(pinched[..., 2:] > 0, pinched, held)
         passing = passing_objects(self.cube, keypoints, config, dice.stream("passing object"))
         return torch.cat([arms.skin_m, sleeve, second, second_sleeve, held, passing], dim=1)
 

@@ -11,20 +11,23 @@ from torch import Tensor, nn
 
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.sources.skin import skin_tone
+from hand_mesh_ros.training.synthetic_adornments import adornment_marks, adornment_mix
 from hand_mesh_ros.training.synthetic_config import SyntheticConfig
 from hand_mesh_ros.training.synthetic_dice import Dice
 from hand_mesh_ros.training.synthetic_mesh import cube_grid
 from hand_mesh_ros.training.synthetic_objects import CELLS
 from hand_mesh_ros.training.synthetic_scene import Scene
 from hand_mesh_ros.training.synthetic_skin import (
+    GAMMA,
     NOISE_FIELDS,
     NOISE_WAVELENGTHS_M,
     SKIN_MARKS,
     noise_fields,
     skin_marks,
+    skin_points,
 )
+from hand_mesh_ros.training.synthetic_veins import vein_marks, vein_mix
 
-GAMMA = 2.2
 _TONES = 64
 _NOISE_LIGHTNESS = (0.06, 0.04, 0.035, 0.03, 0.025)
 _NOISE_REDNESS = (0.05, 0.04, 0.03, 0.015, 0.005)
@@ -48,23 +51,26 @@ class Textures(nn.Module):
     def __init__(self, model: HandModel, scene: Scene, config: SyntheticConfig) -> None:
         super().__init__()
         parts, forearm = scene.parts, scene.forearm
-        marks = skin_marks(model, forearm, parts.skin)
+        points = skin_points(model, forearm, parts.skin)
+        skin = [skin_marks(model, forearm, points), noise_fields(points.at, 1)]
+        if max(config.veins, config.hair) > 0:
+            skin.append(vein_marks(model, forearm, points))
+        if max(config.rings, config.watch) > 0:
+            skin.append(adornment_marks(model, forearm, points))
         rest = forearm.at_rest(model)
-        on_skin = parts.skin.spread(rest)
         on_sleeve = _CLOTH_SCALE * parts.sleeve.spread(rest[len(model.template_m) :])
         on_thing = _THING_SIZE_M * parts.thing.spread(cube_grid(CELLS)[0])
         cloth = [noise_fields(on_sleeve, 2), _stripes(on_sleeve, forearm.axis_hand)]
         thing = [noise_fields(on_thing, 3), _stripes(on_thing, np.array([0.0, 0.0, 1.0]))]
         tones = np.stack([skin_tone(a) for a in np.linspace(0.0, 1.0, _TONES)])
         for name, values in (
-            ("skin", np.concatenate([marks, noise_fields(on_skin, 1)], axis=1)),
+            ("skin", np.concatenate(skin, axis=1)),
             ("sleeve", np.concatenate(cloth, axis=1)),
             ("thing", np.concatenate(thing, axis=1)),
             ("tones", GAMMA * np.log(tones / 255.0)),
         ):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
-        self._strength = config.skin_texture
-        self._wristband = config.wristband
+        self._config, self._strength = config, config.skin_texture
 
     def forward(self, dice: Dice) -> Tensor:
         """Paint N images' worth."""
@@ -103,7 +109,7 @@ class Textures(nn.Module):
         varnish = dice.chance(0.06, 1)
         nail = torch.where(varnish > 0, dice.uniform(0.05, 0.95, 3), nail)
         nail_amount = torch.where(varnish > 0, torch.ones_like(varnish), dice.uniform(0.2, 0.6, 1))
-        band = dice.chance(self._wristband, 1)
+        band = dice.chance(self._config.wristband, 1)
         weight = {
             "palmar": toward(pale, (0.12 + 0.75 * dark) * dice.uniform(0.4, 0.8, 1)),
             "crease": -dice.uniform(0.15, 0.6, 1) * base.new_tensor([0.7, 1.0, 1.05]),
@@ -115,7 +121,14 @@ class Textures(nn.Module):
             "wristband": band
             * toward(dice.uniform(0.02, 0.9, 1) ** 2 + 0.08 * dice.normal(3), band),
         }
-        marks = torch.stack([self._strength * weight[name] for name in SKIN_MARKS], dim=1)
+        of_kind = {
+            **dict.fromkeys(("nail", "nail_edge"), self._config.nails),
+            **dict.fromkeys(("crease", "wrinkle"), self._config.creases),
+            **dict.fromkeys(("flush", "knuckle"), self._config.blush),
+        }
+        marks = torch.stack(
+            [self._strength * of_kind.get(name, 1.0) * weight[name] for name in SKIN_MARKS], dim=1
+        )
         light, red = (
             base.new_tensor(values).repeat_interleave(NOISE_FIELDS) / NOISE_FIELDS**0.5
             for values in (_NOISE_LIGHTNESS, _NOISE_REDNESS)
@@ -125,11 +138,17 @@ class Textures(nn.Module):
         redness = amount * dice.normal(len(red)) * red
         noise = lightness[..., None] + redness[..., None] * base.new_tensor([0.5, -1.0, -0.8])
         gloss = base.new_zeros(n, len(SKIN_MARKS) + len(light), 1)
-        gloss[:, SKIN_MARKS.index("nail"), 0] = self._strength * dice.uniform(0.5, 2.2)
+        gloss[:, SKIN_MARKS.index("nail"), 0] = (
+            self._strength * self._config.nails * dice.uniform(0.5, 2.2)
+        )
         gloss[:, SKIN_MARKS.index("wristband"), 0] = band[:, 0] * 1.2
-        weights = torch.cat([torch.cat([marks, noise], dim=1), gloss], dim=2)
+        weights = [torch.cat([torch.cat([marks, noise], dim=1), gloss], dim=2)]
+        if max(self._config.veins, self._config.hair) > 0:
+            weights.append(self._strength * vein_mix(self._config, dice))
+        if max(self._config.rings, self._config.watch) > 0:
+            weights.append(adornment_mix(base, self._config, dice))
         shine = np.log(_PLAIN_GLOSS) + dice.uniform(-0.7, 1.0, 1)
-        return torch.cat([base, shine], dim=1), weights
+        return torch.cat([base, shine], dim=1), torch.cat(weights, dim=1)
 
 
 def _thing_mix(num_fields: int, dice: Dice) -> tuple[Tensor, Tensor]:
