@@ -123,7 +123,7 @@ def _camera_of(path: Path, image: np.ndarray) -> Camera:
     height, width = image.shape[:2]
     matrix = path.with_name(path.stem.removesuffix("_img") + "_K.npy")
     if matrix.exists():
-        return Camera(width, height, np.load(matrix).astype(np.float64))
+        return Camera(width, height, np.load(matrix, allow_pickle=False).astype(np.float64))
     return Camera.from_fov(width, height, FOV_DEG)
 
 
