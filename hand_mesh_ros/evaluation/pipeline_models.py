@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -37,36 +38,19 @@ def build_on_landmarks(argument: str, options: ModelOptions) -> PipelineModel:
     return PipelineModel(f"landmarks:{argument}", parameters, options, ObservedLandmarks())
 
 
-def build_m3dhmr(argument: str, options: ModelOptions) -> PipelineModel:
-    """`m3dhmr[:CHECKPOINT]`, see `_build_on_crops`."""
-    return _build_on_crops("m3dhmr", argument, options)
-
-
-def build_fused(argument: str, options: ModelOptions) -> PipelineModel:
-    """`fused[:CHECKPOINT]`, see `_build_on_crops`."""
-    return _build_on_crops("fused", argument, options)
-
-
-def build_handmim(argument: str, options: ModelOptions) -> PipelineModel:
-    """`handmim[:CHECKPOINT]`, see `_build_on_crops`."""
-    return _build_on_crops("handmim", argument, options)
-
-
-def build_amvur(argument: str, options: ModelOptions) -> PipelineModel:
-    """`amvur[:CHECKPOINT]`, see `_build_on_crops`."""
-    return _build_on_crops("amvur", argument, options)
-
-
-def build_maskhand(argument: str, options: ModelOptions) -> PipelineModel:
-    """`maskhand[:CHECKPOINT]`, see `_build_on_crops`."""
-    return _build_on_crops("maskhand", argument, options)
-
-
 def _build_on_crops(network: str, checkpoint: str, options: ModelOptions) -> PipelineModel:
     """An image network on the crop around the sample's own landmarks; no hand is missed."""
     parameters = _parameters(f"{network}:{checkpoint}", options)
     name = f"{network}:{checkpoint}" if checkpoint else network
     return PipelineModel(name, parameters, options, ObservedLandmarks(), needs_image=True)
+
+
+# `NAME[:CHECKPOINT]`, one for each.
+build_m3dhmr = partial(_build_on_crops, "m3dhmr")
+build_fused = partial(_build_on_crops, "fused")
+build_handmim = partial(_build_on_crops, "handmim")
+build_amvur = partial(_build_on_crops, "amvur")
+build_maskhand = partial(_build_on_crops, "maskhand")
 
 
 def _parameters(argument: str, options: ModelOptions) -> NodeParameters:

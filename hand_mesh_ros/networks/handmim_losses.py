@@ -6,6 +6,7 @@ weights.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,18 @@ class HandTruth:
     """(B, 10)"""
     K_crop: Tensor
     """(B, 3, 3) px of the crop."""
+
+    @classmethod
+    def of(cls, batch: Mapping[str, Tensor], keypoints: str) -> HandTruth:
+        """Of a batch by the keys of `training/engine_crops.py`, keypoints by that convention."""
+        return cls(
+            vertices_m=batch["vertices_m"],
+            keypoints_m=batch[f"{keypoints}_m"],
+            keypoints_uv=batch[f"{keypoints}_uv"],
+            rotations=batch["rotations"],
+            shape=batch["shape"],
+            K_crop=batch["K_crop"],
+        )
 
 
 def handmim_losses(

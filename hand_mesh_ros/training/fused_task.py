@@ -118,17 +118,9 @@ class FusedTask(ImageTask):
     def losses(self, batch: Batch, *, step: int) -> dict[str, Tensor]:
         """Of the hand after every correction."""
         inputs = self.network_inputs(batch)
-        kind = self.network_config.keypoints
         return fused_losses(
             self.network.steps(*inputs.values()),
-            HandTruth(
-                vertices_m=batch["vertices_m"],
-                keypoints_m=batch[f"{kind}_m"],
-                keypoints_uv=batch[f"{kind}_uv"],
-                rotations=batch["rotations"],
-                shape=batch["shape"],
-                K_crop=batch["K_crop"],
-            ),
+            HandTruth.of(batch, self.network_config.keypoints),
             self.options.weights,
         )
 

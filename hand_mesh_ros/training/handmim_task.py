@@ -88,18 +88,10 @@ class HandMIMTask(ImageTask):
     def losses(self, batch: Batch, *, step: int) -> dict[str, Tensor]:
         """Section 3.5, of every step of the loop; and of dense maps where the network has some."""
         network, weights = self.network, self.options.weights
-        kind = self.network_config.keypoints
         levels = network.features(batch["image"])
         terms = handmim_losses(
             network.steps(levels),
-            HandTruth(
-                vertices_m=batch["vertices_m"],
-                keypoints_m=batch[f"{kind}_m"],
-                keypoints_uv=batch[f"{kind}_uv"],
-                rotations=batch["rotations"],
-                shape=batch["shape"],
-                K_crop=batch["K_crop"],
-            ),
+            HandTruth.of(batch, self.network_config.keypoints),
             image_size_px=self.network_config.image_size_px,
             weights=weights,
         )

@@ -106,7 +106,7 @@ class MaskHandTask(ImageTask):
 
     def losses(self, batch: Batch, *, step: int) -> dict[str, Tensor]:
         """Of codes hidden on a cosine schedule, and of the hand of their means."""
-        network, kind = self.network, self.network_config.keypoints
+        network = self.network
         exact = torch.autocast(batch["rotations"].device.type, enabled=False)
         with torch.no_grad(), exact:  # the nearest code is nearest in full precision
             index = self._tokeniser.encode(batch["rotations"][:, 1:])  # (B, M)
@@ -126,14 +126,7 @@ class MaskHandTask(ImageTask):
             network.posed(embedding, found.hand, context.uv),
             index=index,
             masked=masked,
-            truth=HandTruth(
-                vertices_m=batch["vertices_m"],
-                keypoints_m=batch[f"{kind}_m"],
-                keypoints_uv=batch[f"{kind}_uv"],
-                rotations=batch["rotations"],
-                shape=batch["shape"],
-                K_crop=batch["K_crop"],
-            ),
+            truth=HandTruth.of(batch, self.network_config.keypoints),
             image_size_px=self.network_config.image_size_px,
             weights=self.options.weights,
         )
