@@ -9,6 +9,7 @@ pytest.importorskip("torch", reason="the torch extra is not installed")
 pytest.importorskip("lightning", reason="the train extra is not installed")
 
 import torch
+from by_heart import learned_by_heart
 
 from hand_mesh_ros.assembly import build_reconstructor
 from hand_mesh_ros.conventions import Side
@@ -177,31 +178,8 @@ def test_it_starts_from_the_encoder_of_a_maskhand(tmp_path):
 
 def test_eight_crops_are_learned_by_heart():
     """Labels, losses and corrections fit together: a wrong frame would leave centimetres."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so that it is the same run on every machine
-    try:
-        task = build_task(run_config())
-        made = task.batches(split="train", seed=0, rank=0, world_size=1, device=CPU)
-        batch = next(made)
-        made.close()
-        before = task.validate(task.network.eval(), [batch])
-        steps, rate = 200, 2e-3
-        optimizer = torch.optim.AdamW(task.parameter_groups(0.0), rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-        task.network.train()
-        for step in range(steps):
-            torch.manual_seed(step)
-            loss = torch.stack(list(task.losses(batch, step=step).values())).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(task.network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-        with torch.no_grad():
-            figures = task.validate(task.network.eval(), [batch])
-    finally:
-        torch.set_num_threads(threads)
-    print(before, figures)
+    by_heart = learned_by_heart(run_config(), steps=200, learning_rate=2e-3, rising=0.3)
+    before, figures = by_heart.before, by_heart.after
     assert figures["pa_mpvpe_mm"] < 0.4 * before["pa_mpvpe_mm"]
     assert figures["pa_mpvpe_mm"] < 2.0
     assert figures["uv_error_percent"] < 1.0

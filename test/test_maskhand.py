@@ -10,6 +10,7 @@ pytest.importorskip("torch", reason="the torch extra is not installed")
 pytest.importorskip("lightning", reason="the train extra is not installed")
 
 import torch
+from by_heart import learned_by_heart
 
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
 from hand_mesh_ros.hand_models.torch_hand import rotations_from_axis_angle
@@ -545,33 +546,11 @@ def test_tokenisers_that_do_not_fit_are_refused(codes, tmp_path):
 
 def test_eight_crops_are_learned_by_heart(codes):
     """Labels, codes, losses and sampling fit together: a wrong frame would leave centimetres."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so that it is the same run on every machine
-    try:
-        task = build_task(run_config(codes))
-        made = task.batches(split="train", seed=0, rank=0, world_size=1, device=CPU)
-        batch = next(made)
-        made.close()
-        steps, rate = 240, 2e-3
-        optimizer = torch.optim.AdamW(task.parameter_groups(0.0), rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-        task.network.train()
-        for step in range(steps):
-            torch.manual_seed(step)
-            loss = torch.stack(list(task.losses(batch, step=step).values())).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(task.network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-        with torch.no_grad():
-            net = task.network.eval()
-            figures = task.validate(net, [batch])
-            out = net(**task.network_inputs(batch))
-            error_mm = 1e3 * (out["vertices_m"] - batch["vertices_m"]).norm(dim=2).mean().item()
-    finally:
-        torch.set_num_threads(threads)
-    print(figures, error_mm)
+    by_heart = learned_by_heart(run_config(codes), steps=240, learning_rate=2e-3, rising=0.3)
+    task, batch, figures = by_heart.task, by_heart.batch, by_heart.after
+    with torch.no_grad():
+        out = task.network(**task.network_inputs(batch))
+    error_mm = 1e3 * (out["vertices_m"] - batch["vertices_m"]).norm(dim=2).mean().item()
     assert figures["pa_mpvpe_mm"] < 4.0
     assert figures["uv_error_percent"] < 2.0
     assert error_mm < 8.0

@@ -28,7 +28,7 @@ from hand_mesh_ros.networks.amvur_prior import CameraHead, PriorHand, PriorNet, 
 from hand_mesh_ros.networks.amvur_texture import TextureName, TextureNet
 from hand_mesh_ros.networks.amvur_vertices import UNIT_M, FullyConnected, VertexRegressor
 from hand_mesh_ros.networks.layers.image_features import EncoderName, ImageEncoder, ImageFeatures
-from hand_mesh_ros.networks.layers.landmark_cue import landmark_numbers
+from hand_mesh_ros.networks.layers.landmark_cue import cue_network, optional_numbers
 from hand_mesh_ros.networks.registry import register_network
 
 PRIOR_STDDEV_M = 0.01
@@ -163,7 +163,7 @@ class AMVUR(nn.Module):
         self.config = config
         self.encoder = ImageEncoder(config.encoder)
         channels = self.encoder.whole_channels
-        self.cue = _cue_network(channels, config.hidden) if config.landmark_cue else None
+        self.cue = cue_network(channels, config.hidden) if config.landmark_cue else None
         self.camera = CameraHead(channels, config.hidden, perspective=config.perspective)
         self.prior = None
         if config.parts != "amvur":
@@ -228,7 +228,12 @@ class AMVUR(nn.Module):
                 f"got {tuple(image.shape)}"
             )
         features = self.encoder(image)
-        cue = self._cue_numbers(landmark_cue, features.whole)
+        cue = optional_numbers(
+            landmark_cue,
+            features.whole,
+            taken=self.cue is not None,
+            dropout=self.config.cue_dropout if self.training else 0.0,
+        )
         if self.cue is not None:
             features = features._replace(whole=features.whole + self.cue(cue.flatten(1)))
         whole = features.whole
@@ -281,22 +286,3 @@ class AMVUR(nn.Module):
         if self.config.landmark_cue:
             inputs["landmark_cue"] = torch.rand(batch, 21, 3, generator=random)
         return inputs
-
-    def _cue_numbers(self, landmark_cue: Tensor | None, whole: Tensor) -> Tensor:
-        """(B, 21, 3), all 0 where no landmark is known."""
-        if landmark_cue is None:
-            return whole.new_zeros(whole.shape[0], 21, 3)
-        if self.cue is None:
-            raise ValueError("this network takes no landmark_cue; set landmark_cue in its config")
-        return landmark_numbers(
-            landmark_cue, dropout=self.config.cue_dropout if self.training else 0.0
-        )
-
-
-def _cue_network(channels: int, hidden: int) -> nn.Sequential:
-    """What the landmarks add to the global feature."""
-    return nn.Sequential(
-        *(nn.Linear(63, hidden), nn.GELU()),
-        *(nn.Linear(hidden, hidden), nn.GELU()),
-        nn.Linear(hidden, channels),
-    )

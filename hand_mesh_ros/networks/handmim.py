@@ -5,9 +5,10 @@ its token map is made finer level by level; at each, features are read where the
 and correct pose, shape and camera. The first step reads a grid, since there is no mesh yet.
 
 What the paper leaves open is from PyMAF. Ours: any hand model; the camera's scale as a logarithm,
-so that it is never negative; and a shift for each landmark in the image, since a camera without
-perspective cannot say where exactly it is. Crop units (uv): (0, 0) is the outer corner of the
-crop's top left pixel, (1, 1) of its bottom right one, so uv = (px + 0.5) / image_size_px.
+so that it is never negative; a shift for each landmark in the image, since a camera without
+perspective cannot say where exactly it is; and, where wanted, a detector's landmarks, which every
+correction is told of. Crop units (uv): (0, 0) is the outer corner of the crop's top left pixel,
+(1, 1) of its bottom right one, so uv = (px + 0.5) / image_size_px.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.mesh_levels import NUM_LEVELS, mesh_levels
 from hand_mesh_ros.hand_models.torch_hand import TorchHand, rotations_from_6d, six_from_rotations
 from hand_mesh_ros.networks.handmim_pretrain import check_vit
+from hand_mesh_ros.networks.layers.landmark_cue import (
+    cue_network,
+    known_landmarks,
+    optional_numbers,
+)
 from hand_mesh_ros.networks.layers.mesh_feedback import (
     FeaturePyramid,
     HandParameters,
@@ -61,6 +67,10 @@ class HandMIMConfig:
     """The last step; False: keypoints_uv are the mesh's in a camera without perspective."""
     dense_supervision: bool = False
     """While training, the finest level also says which pixels show which part of the hand."""
+    landmark_cue: bool = False
+    """Takes a detector's landmarks beside the image."""
+    cue_dropout: float = 0.1
+    """Share of training samples that get no cue, so that the network can do without."""
     keypoints: Literal["anatomical", "detector"] = "anatomical"
     """Which of the hand model's keypoints all 21 are, in the image and in space."""
 
@@ -77,10 +87,25 @@ class HandMIMConfig:
             raise ValueError(f"point_widths must be numbers from 1 on, got {self.point_widths}")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        if not 0.0 <= self.cue_dropout < 1.0:
+            raise ValueError(f"cue_dropout must be in [0, 1), got {self.cue_dropout}")
         if self.keypoints not in ("anatomical", "detector"):
             raise ValueError(
                 f"keypoints must be 'anatomical' or 'detector', got {self.keypoints!r}"
             )
+
+    @classmethod
+    def small(cls) -> HandMIMConfig:
+        """Below 9 million parameters, for small crops; trains on a CPU."""
+        return cls(
+            backbone="tiny",
+            image_size_px=128,
+            drop_path=0.0,
+            pyramid_width=64,
+            point_widths=(64, 32, 5),
+            hidden=384,
+            dropout=0.0,
+        )
 
 
 class HandStep(NamedTuple):
@@ -123,13 +148,16 @@ class HandMIM(nn.Module):
         v, u = torch.meshgrid(at, at, indexing="ij")
         self.register_buffer("grid_uv", torch.stack([u, v], dim=2).flatten(0, 1))
         self.register_buffer("read_vertices", _level_vertices(model, config.mesh_level))
+        self.cue, cue_width = None, 0
+        if config.landmark_cue:
+            self.cue, cue_width = cue_network(config.hidden, config.hidden), config.hidden
         self.samplers, self.regressors = nn.ModuleList(), nn.ModuleList()
         for step in range(config.steps):
             points = len(self.grid_uv) if step == 0 else len(self.read_vertices)
             self.samplers.append(PointSampler(config.pyramid_width, config.point_widths))
             self.regressors.append(
                 Regressor(
-                    points * config.point_widths[-1],
+                    points * config.point_widths[-1] + cue_width,
                     config.hidden,
                     config.dropout,
                     self.hand.num_shape,
@@ -138,16 +166,18 @@ class HandMIM(nn.Module):
             )
         self.dense = nn.Conv2d(config.pyramid_width, 4, 1) if config.dense_supervision else None
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, landmark_cue: Tensor | None = None) -> dict[str, Tensor]:
         """Reconstruct a batch.
 
         Args:
             image: (B, 3, S, S) RGB in [0, 1].
+            landmark_cue: (B, 21, 3) u, v in crop units and a weight from 0 (unknown) to 1. None is
+                the same as all unknown.
 
         Returns:
             The fields of the last `HandStep` by name.
         """
-        return self.steps(self.features(image))[-1]._asdict()
+        return self.steps(self.features(image), landmark_cue)[-1]._asdict()
 
     def features(self, image: Tensor) -> list[Tensor]:
         """The pyramid's levels, coarse to fine: (B, C, S/8, S/8) and on."""
@@ -161,15 +191,25 @@ class HandMIM(nn.Module):
         grid = self.backbone.grid
         return self.pyramid(patches.transpose(1, 2).unflatten(2, (grid, grid)))
 
-    def steps(self, levels: list[Tensor]) -> list[HandStep]:
-        """The hand after each correction, from the pyramid's levels."""
+    def steps(self, levels: list[Tensor], landmark_cue: Tensor | None = None) -> list[HandStep]:
+        """The hand after each correction, from the pyramid's levels and the landmarks."""
         batch = levels[0].shape[0]
+        cue = optional_numbers(
+            landmark_cue,
+            levels[0],
+            taken=self.cue is not None,
+            dropout=self.config.cue_dropout if self.training else 0.0,
+        )
+        told = None if self.cue is None else self.cue(cue.flatten(1))  # (B, C)
         now, points_uv = self._start(batch), self.grid_uv.expand(batch, -1, -1)
         steps: list[HandStep] = []
         for level, sampler, regressor in zip(levels, self.samplers, self.regressors, strict=True):
             given = now.detached()
-            now, shift = cast(Regressor, regressor)(sampler(level, points_uv), given)
-            steps.append(self._hand_of(now, shift))
+            read = sampler(level, points_uv)
+            if told is not None:
+                read = torch.cat([read, told], dim=1)
+            now, shift = cast(Regressor, regressor)(read, given)
+            steps.append(self._hand_of(now, shift, cue))
             vertices = steps[-1].vertices_m.index_select(1, self.read_vertices)
             points_uv = project_weakly(vertices, now.camera).detach()
         return steps
@@ -188,7 +228,10 @@ class HandMIM(nn.Module):
         """Inputs of the right shapes; `forward(**inputs)`."""
         random = torch.Generator().manual_seed(0)
         size = self.config.image_size_px
-        return {"image": torch.rand(batch, 3, size, size, generator=random)}
+        inputs = {"image": torch.rand(batch, 3, size, size, generator=random)}
+        if self.config.landmark_cue:
+            inputs["landmark_cue"] = torch.rand(batch, 21, 3, generator=random)
+        return inputs
 
     def _start(self, batch: int) -> HandParameters:
         rotations = self.start_rotations_6d.expand(batch, -1)
@@ -196,7 +239,7 @@ class HandMIM(nn.Module):
         shape = torch.zeros_like(rotations[:, : self.hand.num_shape])
         return HandParameters(rotations, shape, camera.expand(batch, -1))
 
-    def _hand_of(self, now: HandParameters, shift: Tensor | None) -> HandStep:
+    def _hand_of(self, now: HandParameters, shift: Tensor | None, cue: Tensor) -> HandStep:
         rotations = rotations_from_6d(now.rotations_6d.unflatten(1, (16, 6)))  # (B, 16, 3, 3)
         posed = self.hand(rotations, now.shape)
         keypoints = self.hand.keypoints(posed, now.shape, self.config.keypoints)
@@ -204,7 +247,7 @@ class HandMIM(nn.Module):
         if shift is not None:
             # Detached: landmarks in the image shall not bend the hand towards a camera that is not
             # quite right. It learns from them through the true camera, see the losses.
-            uv = uv.detach() + shift
+            uv = known_landmarks(cue, uv.detach()) + shift
         camera = torch.cat([now.camera[:, :1].exp(), now.camera[:, 1:]], dim=1)
         return HandStep(posed.vertices_m, keypoints, uv, rotations, now.shape, camera)
 

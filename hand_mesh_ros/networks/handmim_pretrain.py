@@ -67,6 +67,19 @@ class HandMIMPretrainConfig:
                 f"decoder_widths must be {NUM_STEPS} numbers from 1 on, got {self.decoder_widths}"
             )
 
+    @classmethod
+    def small(cls) -> HandMIMPretrainConfig:
+        """The transformer of `HandMIMConfig.small`, with a head and decoder that fit it."""
+        return cls(
+            backbone="tiny",
+            image_size_px=128,
+            drop_path=0.0,
+            pseudo_keypoints=512,
+            head_hidden=512,
+            head_bottleneck=128,
+            decoder_widths=(64, 48, 32, 16),
+        )
+
 
 def check_vit(backbone: str, image_size_px: int, drop_path: float) -> None:
     """Refuse what no transformer of ours can be built with; raises ValueError."""

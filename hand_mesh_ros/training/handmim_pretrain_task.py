@@ -230,6 +230,29 @@ class HandMIMPretrainTask(TrainingTask):
         return {name: torch.stack(values, dim=1) for name, values in parts.items()}
 
 
+@register_task(
+    "handmim_pretrain_small",
+    network="handmim_pretrain",
+    network_config=HandMIMPretrainConfig.small(),
+    options=HandMIMPretrainOptions(teacher_momentum=0.98, teacher_steps=600, validation_hands=256),
+    trainer=TrainerConfig(
+        steps=600,
+        batch_size=32,
+        learning_rate=7e-4,
+        weight_decay=0.04,
+        warmup_steps=60,
+        final_learning_rate_ratio=0.002,
+        gradient_clip_norm=3.0,
+        ema_decay=0.0,
+        precision="bf16-mixed",
+        val_every_steps=100,
+        checkpoint_every_steps=100,
+    ),
+)
+class SmallHandMIMPretrainTask(HandMIMPretrainTask):
+    """A tiny transformer at 128 px in an hour of CPU, to see that pre-training runs."""
+
+
 def probe_error(features: Tensor, keypoints_px: Tensor) -> float:
     """Mean distance of (N, 2 K) keypoints from what ridge regression reads off (N, D) features.
 

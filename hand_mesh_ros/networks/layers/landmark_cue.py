@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _SPREAD = 0.1
 """Crop units that landmarks differ by: networks learn faster from numbers of about 1."""
@@ -27,3 +27,37 @@ def landmark_numbers(cue: Tensor, *, dropout: float) -> Tensor:
     if dropout > 0.0:
         weight = weight * (torch.rand(cue.shape[0], 1, 1, device=cue.device) >= dropout)
     return torch.cat([(cue[..., :2] - 0.5) / _SPREAD * weight, weight], dim=2)
+
+
+def optional_numbers(cue: Tensor | None, like: Tensor, *, taken: bool, dropout: float) -> Tensor:
+    """`landmark_numbers`, all 0 where there is no cue.
+
+    Args:
+        cue: as of `landmark_numbers`, or None.
+        like: (B, ...) whose device and type zeros get.
+        taken: whether the network has been built for a cue.
+        dropout: as of `landmark_numbers`.
+
+    Raises:
+        ValueError: another shape, or a cue for a network that takes none.
+    """
+    if cue is None:
+        return like.new_zeros(like.shape[0], 21, 3)
+    if not taken:
+        raise ValueError("this network takes no landmark_cue; set landmark_cue in its config")
+    return landmark_numbers(cue, dropout=dropout)
+
+
+def known_landmarks(numbers: Tensor, otherwise_uv: Tensor) -> Tensor:
+    """(B, 21, 2) crop units: the cue's of `landmark_numbers`, others where those are unknown."""
+    weight = numbers[..., 2:]
+    return _SPREAD * numbers[..., :2] + 0.5 * weight + (1.0 - weight) * otherwise_uv
+
+
+def cue_network(channels: int, hidden: int) -> nn.Sequential:
+    """(B, 63) `landmark_numbers` to the (B, C) that all landmarks say together."""
+    return nn.Sequential(
+        *(nn.Linear(63, hidden), nn.GELU()),
+        *(nn.Linear(hidden, hidden), nn.GELU()),
+        nn.Linear(hidden, channels),
+    )
