@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 
+from onnx_parity import assert_onnx_agrees  # noqa: E402  # torch may be absent
+
 from hand_mesh_ros.hand_models.anatomy import Anatomy  # noqa: E402  # torch may be absent
 from hand_mesh_ros.hand_models.open_hand import load_open_hand  # noqa: E402
 from hand_mesh_ros.hand_models.torch_angles import TorchAngles  # noqa: E402
@@ -533,24 +535,9 @@ def test_figures_of_deviations_that_are_right():
 
 
 def test_onnx_runtime_gives_the_same():
-    pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
-    from hand_mesh_ros.backends.typed_network import network_spec
-    from hand_mesh_ros.export.onnx_export import to_onnx
-
     network = tiny(landmark_cue=True)
     for head in (network.prior.head, network.vertices.mean, network.vertices.log_variance):
         torch.nn.init.normal_(head[-1].weight, std=0.1)
-    session = runtime.InferenceSession(
-        to_onnx(network.eval(), network_spec(network, max_batch=4)),
-        providers=["CPUExecutionProvider"],
-    )
-    for batch in (1, 3):
-        inputs = network.example_inputs(batch)
-        with torch.no_grad():
-            expected = network(**inputs)
-        outputs = session.run(list(expected), {name: t.numpy() for name, t in inputs.items()})
-        for name, output in zip(expected, outputs, strict=True):
-            assert output == pytest.approx(expected[name].numpy(), abs=2e-4), name
-        assert expected["vertices_m"].std() > 0.001, "nothing was compared"
-        assert expected["vertex_stddev_m"].std() > 1e-5
+    expected = assert_onnx_agrees(network, 1, 3, atol=2e-4)
+    assert expected["vertices_m"].std() > 0.001, "nothing was compared"
+    assert expected["vertex_stddev_m"].std() > 1e-5

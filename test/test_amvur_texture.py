@@ -8,6 +8,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 pytest.importorskip("lightning", reason="the train extra is not installed")
 
+from onnx_parity import both_outputs  # noqa: E402  # torch may be absent
+
 from hand_mesh_ros.conventions import Side  # noqa: E402  # torch may be absent
 from hand_mesh_ros.cropping import aim_crop  # noqa: E402
 from hand_mesh_ros.evaluation.image_quality import masked_psnr_db, masked_ssim  # noqa: E402
@@ -204,21 +206,9 @@ def test_hidden_vertices_read_no_pixels():
 
 
 def test_onnx_runtime_gives_the_same():
-    pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
-    from hand_mesh_ros.backends.typed_network import network_spec
-    from hand_mesh_ros.export.onnx_export import to_onnx
-
-    network = tiny().eval()
-    session = runtime.InferenceSession(
-        to_onnx(network, network_spec(network, max_batch=4)), providers=["CPUExecutionProvider"]
-    )
-    inputs = network.example_inputs(3)
-    with torch.no_grad():
-        expected = network(**inputs)
-    outputs = session.run(list(expected), {k: t.numpy() for k, t in inputs.items()})
-    for name, found in zip(expected, outputs, strict=True):
-        off = np.abs(found - expected[name].numpy())
+    [(found, expected)] = both_outputs(tiny(), 3)
+    for name, values in found.items():
+        off = np.abs(values - expected[name].numpy())
         if name == "vertex_colors":  # a vertex on the brink may be seen by one, hidden to the other
             assert (off < 1e-3).mean() > 0.99
         else:

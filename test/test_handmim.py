@@ -11,6 +11,7 @@ pytest.importorskip("tensorboard")
 
 import torch
 from by_heart import learned_by_heart
+from onnx_parity import assert_onnx_agrees
 from safetensors.torch import save_file
 
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
@@ -495,31 +496,13 @@ def test_lifting_undoes_projection():
 
 @pytest.mark.parametrize("cue", [False, True])
 def test_onnx_gives_the_same_numbers(cue):
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    from hand_mesh_ros.backends.typed_network import network_spec
-    from hand_mesh_ros.export.onnx_export import to_onnx
-
-    net = network(landmark_cue=cue).eval()
+    net = network(landmark_cue=cue)
     with torch.no_grad():
         for regressor in net.regressors:
             for layer in regressor.corrections:
                 torch.nn.init.normal_(layer.weight, std=0.05)
         torch.nn.init.normal_(net.regressors[-1].landmarks.weight, std=0.05)
-    spec = network_spec(net)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        to_onnx(net, spec), options, providers=["CPUExecutionProvider"]
-    )
-    inputs = net.example_inputs(1)
-    with torch.no_grad():
-        expected = net(**inputs)
-    given = {name: values.numpy() for name, values in inputs.items()}
-    found = session.run([s.name for s in spec.outputs], given)
-    for s, values in zip(spec.outputs, found, strict=True):
-        np.testing.assert_allclose(values, expected[s.name], atol=1e-4, err_msg=s.name)
-    assert {s.name for s in spec.outputs} == set(expected)
+    assert_onnx_agrees(net, 1)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from hand_mesh_ros.hand_models.vertex_keypoints import vertex_keypoint_weights
 from hand_mesh_ros.networks.amvur_prior import CameraHead, PriorHand, PriorNet, project
 from hand_mesh_ros.networks.amvur_texture import TextureName, TextureNet
 from hand_mesh_ros.networks.amvur_vertices import UNIT_M, FullyConnected, VertexRegressor
+from hand_mesh_ros.networks.layers.crop_inputs import check_crop, example_crops
 from hand_mesh_ros.networks.layers.image_features import EncoderName, ImageEncoder, ImageFeatures
 from hand_mesh_ros.networks.layers.landmark_cue import cue_network, optional_numbers
 from hand_mesh_ros.networks.registry import register_network
@@ -221,12 +222,7 @@ class AMVUR(nn.Module):
 
     def estimate(self, image: Tensor, landmark_cue: Tensor | None = None) -> Estimate:
         """The distributions, for losses; arguments as of `forward`."""
-        size = self.config.image_size_px
-        if image.dim() != 4 or image.shape[1:] != (3, size, size):
-            raise ValueError(
-                f"image must be (B, 3, {size}, {size}) for image_size_px {size}, "
-                f"got {tuple(image.shape)}"
-            )
+        check_crop(image, self.config.image_size_px)
         features = self.encoder(image)
         cue = optional_numbers(
             landmark_cue,
@@ -280,9 +276,5 @@ class AMVUR(nn.Module):
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Inputs of the right shapes; `forward(**inputs)`."""
-        random = torch.Generator().manual_seed(0)
-        size = self.config.image_size_px
-        inputs = {"image": torch.rand(batch, 3, size, size, generator=random)}
-        if self.config.landmark_cue:
-            inputs["landmark_cue"] = torch.rand(batch, 21, 3, generator=random)
-        return inputs
+        config = self.config
+        return example_crops(batch, config.image_size_px, landmark_cue=config.landmark_cue)

@@ -25,6 +25,7 @@ from hand_mesh_ros.hand_models.torch_hand import (
     six_from_rotations,
 )
 from hand_mesh_ros.hand_models.torch_precision import in_single_precision
+from hand_mesh_ros.networks.layers.crop_inputs import example_crops
 from hand_mesh_ros.networks.layers.multi_scale import BackboneName
 from hand_mesh_ros.networks.maskhand_context import Context, ContextEncoder
 from hand_mesh_ros.networks.registry import register_network
@@ -155,11 +156,10 @@ class Fused(nn.Module):
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Inputs of the right shapes; `forward(**inputs)`."""
-        random, size = torch.Generator().manual_seed(0), self.config.image_size_px
+        random = torch.Generator().manual_seed(1)
         turns = 0.3 * torch.randn(batch, 16, 3, generator=random)
         return {
-            "image": torch.rand(batch, 3, size, size, generator=random),
-            "landmark_cue": torch.rand(batch, 21, 3, generator=random),
+            **example_crops(batch, self.config.image_size_px, landmark_cue=True),
             "lifted_rotations": rotations_from_axis_angle(turns),
             "lifted_shape": torch.randn(batch, self.hand.num_shape, generator=random),
             "lifted_uv": torch.rand(batch, 21, 2, generator=random),

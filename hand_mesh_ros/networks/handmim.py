@@ -25,6 +25,7 @@ from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.mesh_levels import NUM_LEVELS, mesh_levels
 from hand_mesh_ros.hand_models.torch_hand import TorchHand, rotations_from_6d, six_from_rotations
 from hand_mesh_ros.networks.handmim_pretrain import check_vit
+from hand_mesh_ros.networks.layers.crop_inputs import check_crop, example_crops
 from hand_mesh_ros.networks.layers.landmark_cue import (
     cue_network,
     known_landmarks,
@@ -181,12 +182,7 @@ class HandMIM(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """The pyramid's levels, coarse to fine: (B, C, S/8, S/8) and on."""
-        size = self.config.image_size_px
-        if image.dim() != 4 or image.shape[1:] != (3, size, size):
-            raise ValueError(
-                f"image must be (B, 3, {size}, {size}) for image_size_px {size}, "
-                f"got {tuple(image.shape)}"
-            )
+        check_crop(image, self.config.image_size_px)
         patches = self.backbone(image).patches  # (B, N, D)
         grid = self.backbone.grid
         return self.pyramid(patches.transpose(1, 2).unflatten(2, (grid, grid)))
@@ -226,12 +222,8 @@ class HandMIM(nn.Module):
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Inputs of the right shapes; `forward(**inputs)`."""
-        random = torch.Generator().manual_seed(0)
-        size = self.config.image_size_px
-        inputs = {"image": torch.rand(batch, 3, size, size, generator=random)}
-        if self.config.landmark_cue:
-            inputs["landmark_cue"] = torch.rand(batch, 21, 3, generator=random)
-        return inputs
+        config = self.config
+        return example_crops(batch, config.image_size_px, landmark_cue=config.landmark_cue)
 
     def _start(self, batch: int) -> HandParameters:
         rotations = self.start_rotations_6d.expand(batch, -1)

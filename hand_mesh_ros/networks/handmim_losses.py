@@ -19,8 +19,8 @@ _NEAREST_M = 0.02
 
 
 @dataclass(frozen=True)
-class HandMIMLossWeights:
-    """Weight of each term; 0 leaves it out."""
+class HandLossWeights:
+    """Weight of each term of a hand; 0 leaves it out."""
 
     rotations: float = 1.0
     shape: float = 0.01
@@ -30,11 +30,17 @@ class HandMIMLossWeights:
     """The hand's keypoints through the true camera."""
     landmarks: float = 3.0
     """keypoints_uv of the last step."""
-    dense: float = 0.5
-    """Where the network has dense maps."""
 
     def __post_init__(self) -> None:
         check_loss_weights(self)
+
+
+@dataclass(frozen=True)
+class HandMIMLossWeights(HandLossWeights):
+    """Those, and one more."""
+
+    dense: float = 0.5
+    """Where the network has dense maps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +74,7 @@ class HandTruth:
 
 
 def handmim_losses(
-    steps: list[HandStep], truth: HandTruth, *, image_size_px: int, weights: HandMIMLossWeights
+    steps: list[HandStep], truth: HandTruth, *, image_size_px: int, weights: HandLossWeights
 ) -> dict[str, Tensor]:
     """Weighted terms by name, means over the steps; those of weight 0 are left out."""
 

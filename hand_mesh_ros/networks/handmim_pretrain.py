@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-import torch
 from torch import Tensor, nn
 
 from hand_mesh_ros.hand_models.hand_model import HandModel
+from hand_mesh_ros.networks.layers.crop_inputs import example_crops
 from hand_mesh_ros.networks.layers.distillation import DistillationHead
 from hand_mesh_ros.networks.layers.pixel_decoder import NUM_STEPS, PixelDecoder
 from hand_mesh_ros.networks.layers.vit import (
@@ -144,6 +144,4 @@ class HandMIMPretrain(nn.Module):
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Inputs of the right shapes; `forward(**inputs)`."""
-        random = torch.Generator().manual_seed(0)
-        size = self.config.image_size_px
-        return {"image": torch.rand(batch, 3, size, size, generator=random)}
+        return example_crops(batch, self.config.image_size_px)

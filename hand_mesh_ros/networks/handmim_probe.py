@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.networks.handmim import UNIT_M
 from hand_mesh_ros.networks.handmim_pretrain import check_vit
+from hand_mesh_ros.networks.layers.crop_inputs import example_crops
 from hand_mesh_ros.networks.layers.vit import SIZES, VisionTransformer, ViTName
 from hand_mesh_ros.networks.registry import register_network
 
@@ -65,9 +66,7 @@ class HandMIMProbe(nn.Module):
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Inputs of the right shapes; `forward(**inputs)`."""
-        random = torch.Generator().manual_seed(0)
-        size = self.config.image_size_px
-        return {"image": torch.rand(batch, 3, size, size, generator=random)}
+        return example_crops(batch, self.config.image_size_px)
 
 
 def lifted(keypoints_uv: Tensor, depth_m: Tensor, K_crop: Tensor, image_size_px: int) -> Tensor:

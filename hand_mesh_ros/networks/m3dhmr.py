@@ -23,9 +23,11 @@ from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.mesh_levels import mesh_levels
 from hand_mesh_ros.hand_models.spirals import level_spirals, region_spirals
 from hand_mesh_ros.hand_models.vertex_keypoints import vertex_keypoint_weights
+from hand_mesh_ros.networks.layers.crop_inputs import check_crop, example_crops
 from hand_mesh_ros.networks.layers.gaussian_maps import gaussian_maps
 from hand_mesh_ros.networks.layers.imagenet import NormalizeColors
 from hand_mesh_ros.networks.layers.landmark_context import LandmarkContext
+from hand_mesh_ros.networks.layers.landmark_cue import known_cue
 from hand_mesh_ros.networks.layers.resnet import (
     ResNet,
     ResNetName,
@@ -192,12 +194,8 @@ class M3DHMR(nn.Module):
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Inputs of the right shapes; `forward(**inputs)`."""
-        random = torch.Generator().manual_seed(0)
-        size = self.config.image_size_px
-        inputs = {"image": torch.rand(batch, 3, size, size, generator=random)}
-        if self.config.landmark_cue:
-            inputs["landmark_cue"] = torch.rand(batch, 21, 3, generator=random)
-        return inputs
+        config = self.config
+        return example_crops(batch, config.image_size_px, landmark_cue=config.landmark_cue)
 
 
 class StackOutput(NamedTuple):
@@ -237,41 +235,27 @@ class StackedEncoder(nn.Module):
         self, image: Tensor, landmark_cue: Tensor | None
     ) -> tuple[Tensor, list[StackOutput]]:
         """(B, C, S/32, S/32) features to lift, and what every stack found."""
-        size = self.config.image_size_px
-        if image.dim() != 4 or image.shape[1:] != (3, size, size):
-            raise ValueError(
-                f"image must be (B, 3, {size}, {size}) for image_size_px {size}, "
-                f"got {tuple(image.shape)}"
-            )
+        check_crop(image, self.config.image_size_px)
         first, *later = cast("list[Stack]", list(self.stacks))
         trunk = cast(ResNet, first.stages)
         stem = trunk.stem(self.normalize(image))  # (B, C, S/4, S/4)
         near: Tensor | None = None
         if landmark_cue is not None:
-            cue_uv, weight = self._cue(landmark_cue)
-            near = weight[..., None] * (cue_uv - 0.5)
+            if self.cue is None:
+                raise ValueError(
+                    "this network takes no landmark_cue; set landmark_cue in its config"
+                )
+            dropout = self.config.cue_dropout if self.training else 0.0
+            cue_uv, weight = known_cue(landmark_cue, dropout=dropout)
+            near = weight * (cue_uv - 0.5)
             maps = gaussian_maps(cue_uv, stem.shape[2], self.config.cue_stddev)
-            stem = stem + cast(nn.Module, self.cue)(maps * weight[..., None, None])
+            stem = stem + self.cue(maps * weight[..., None])
         outputs = [first(stem, near)]
         for fusion, stack in zip(self.fusions, later, strict=True):
             before = outputs[-1]
             seen = fusion(torch.cat([stem, before.hourglass, before.maps], dim=1))
             outputs.append(stack(seen, near))
         return self.latent(outputs[-1].features[-1]), outputs
-
-    def _cue(self, landmark_cue: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 21, 2) crop units and (B, 21) weights, some samples' all 0 while training."""
-        if self.cue is None:
-            raise ValueError("this network takes no landmark_cue; set landmark_cue in its config")
-        if landmark_cue.dim() != 3 or landmark_cue.shape[1:] != (21, 3):
-            raise ValueError(
-                f"landmark_cue must be (B, 21, 3): u, v, weight; got {tuple(landmark_cue.shape)}"
-            )
-        uv, weight = landmark_cue[..., :2], landmark_cue[..., 2]
-        if self.training and self.config.cue_dropout > 0.0:
-            kept = torch.rand(len(weight), 1, device=weight.device) >= self.config.cue_dropout
-            weight = weight * kept
-        return uv, weight
 
     def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
         """Start every stack from torchvision's ResNet weights.

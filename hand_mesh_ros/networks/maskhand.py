@@ -24,6 +24,7 @@ from hand_mesh_ros.conventions import idx_keypoints_to_mano21
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.torch_hand import TorchHand, rotations_from_6d
 from hand_mesh_ros.networks.handmim import HandStep
+from hand_mesh_ros.networks.layers.crop_inputs import example_crops
 from hand_mesh_ros.networks.layers.deformable_attention import DeformableAttention
 from hand_mesh_ros.networks.layers.graph_transformer import GraphTransformerBlock
 from hand_mesh_ros.networks.layers.landmark_context import LandmarkContext
@@ -307,14 +308,11 @@ class MaskHand(nn.Module):
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Inputs of the right shapes; `forward(**inputs)`."""
-        config, random = self.config, torch.Generator().manual_seed(0)
-        size = config.image_size_px
-        inputs = {"image": torch.rand(batch, 3, size, size, generator=random)}
-        if config.landmark_cue:
-            inputs["landmark_cue"] = torch.rand(batch, 21, 3, generator=random)
+        config = self.config
+        inputs = example_crops(batch, config.image_size_px, landmark_cue=config.landmark_cue)
         if config.num_hypotheses > 1:
             shape = (batch, config.num_hypotheses - 1, config.steps, self.num_tokens)
-            inputs["draws"] = torch.rand(shape, generator=random)
+            inputs["draws"] = torch.rand(shape, generator=torch.Generator().manual_seed(1))
         return inputs
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from hand_mesh_ros.networks.layers.crop_inputs import check_crop
 from hand_mesh_ros.networks.layers.gaussian_maps import gaussian_maps
 from hand_mesh_ros.networks.layers.graph_transformer import SkeletonGraph
 from hand_mesh_ros.networks.layers.landmark_cue import landmark_numbers
@@ -74,12 +75,7 @@ class ContextEncoder(nn.Module):
         Raises:
             ValueError: a shape does not fit.
         """
-        size = self.image_size_px
-        if image.dim() != 4 or image.shape[1:] != (3, size, size):
-            raise ValueError(
-                f"image must be (B, 3, {size}, {size}) for image_size_px {size}, "
-                f"got {tuple(image.shape)}"
-            )
+        check_crop(image, self.image_size_px)
         maps = self.maps(image)
         if landmark_cue is None:
             landmark_cue = image.new_zeros(image.shape[0], 21, 3)

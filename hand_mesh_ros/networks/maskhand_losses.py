@@ -6,33 +6,21 @@ of HandMIM (`handmim_losses.py`), units included. The paper prints no weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hand_mesh_ros.networks.handmim import HandStep
-from hand_mesh_ros.networks.handmim_losses import HandMIMLossWeights, HandTruth, handmim_losses
-from hand_mesh_ros.networks.loss_weights import check_loss_weights
+from hand_mesh_ros.networks.handmim_losses import HandLossWeights, HandTruth, handmim_losses
 
 
 @dataclass(frozen=True)
-class MaskHandLossWeights:
-    """Weight of each term; 0 leaves it out."""
+class MaskHandLossWeights(HandLossWeights):
+    """Those of HandMIM's hand, and one more."""
 
     tokens: float = 0.2
     """Cross-entropy of hidden codes."""
-    rotations: float = 1.0
-    shape: float = 0.01
-    vertices: float = 3.0
-    keypoints_3d: float = 3.0
-    keypoints_2d: float = 3.0
-    """The hand's keypoints through the true camera."""
-    landmarks: float = 3.0
-    """Of the heat-maps."""
-
-    def __post_init__(self) -> None:
-        check_loss_weights(self)
 
 
 def maskhand_losses(
@@ -56,12 +44,10 @@ def maskhand_losses(
         image_size_px: side of the crop.
         weights: of the terms.
     """
-    of_hand = {f.name: getattr(weights, f.name) for f in fields(weights) if f.name != "tokens"}
     terms = {}
     if weights.tokens > 0.0:
         terms["tokens"] = weights.tokens * masked_cross_entropy(logits, index, masked)
-    hand = HandMIMLossWeights(**of_hand, dense=0.0)
-    return terms | handmim_losses([step], truth, image_size_px=image_size_px, weights=hand)
+    return terms | handmim_losses([step], truth, image_size_px=image_size_px, weights=weights)
 
 
 def masked_cross_entropy(logits: Tensor, index: Tensor, masked: Tensor) -> Tensor:

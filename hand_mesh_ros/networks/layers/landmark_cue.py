@@ -9,13 +9,11 @@ _SPREAD = 0.1
 """Crop units that landmarks differ by: networks learn faster from numbers of about 1."""
 
 
-def landmark_numbers(cue: Tensor, *, dropout: float) -> Tensor:
-    """(B, 21, 3) u and v about the crop's middle, in tenths of it, and the weight.
-
-    The first two times the weight, so that nothing is said of what is not known.
+def known_cue(cue: Tensor, *, dropout: float) -> tuple[Tensor, Tensor]:
+    """(B, 21, 2) u, v in crop units and (B, 21, 1) weights from 0 (unknown) to 1.
 
     Args:
-        cue: (B, 21, 3) u, v in crop units and a weight from 0 (unknown) to 1.
+        cue: (B, 21, 3) both together.
         dropout: share of samples of which nothing is known.
 
     Raises:
@@ -26,7 +24,17 @@ def landmark_numbers(cue: Tensor, *, dropout: float) -> Tensor:
     weight = cue[..., 2:]
     if dropout > 0.0:
         weight = weight * (torch.rand(cue.shape[0], 1, 1, device=cue.device) >= dropout)
-    return torch.cat([(cue[..., :2] - 0.5) / _SPREAD * weight, weight], dim=2)
+    return cue[..., :2], weight
+
+
+def landmark_numbers(cue: Tensor, *, dropout: float) -> Tensor:
+    """(B, 21, 3) u and v about the crop's middle, in tenths of it, and the weight.
+
+    The first two times the weight, so that nothing is said of what is not known. Arguments and
+    errors are those of `known_cue`.
+    """
+    uv, weight = known_cue(cue, dropout=dropout)
+    return torch.cat([(uv - 0.5) / _SPREAD * weight, weight], dim=2)
 
 
 def optional_numbers(cue: Tensor | None, like: Tensor, *, taken: bool, dropout: float) -> Tensor:
