@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hand_mesh_ros.cli.main import UsageError
+from hand_mesh_ros.cli.report_file import write_report, write_text
 
 WARM_UP_FRAMES = 10
 PERCENTS = (50, 90, 99)
@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
 
         report, text = pipeline_report(args)
     print(text, end="")
-    _write(args.report, "--report", json.dumps(report, indent=2) + "\n")
-    _write(args.markdown, "--markdown", text)
+    write_report(args.report, report)
+    write_text(args.markdown, text, "--markdown")
     return 1 if report.get("refused") else 0
 
 
@@ -127,14 +127,6 @@ def batches(text: str) -> list[int]:
 def words(text: str) -> list[str]:
     """Entries of a list with commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _write(path: Path | None, option: str, text: str) -> None:
-    if path is not None:
-        try:
-            path.write_text(text)
-        except OSError as error:
-            raise UsageError(f"{option} {path}: {error.strerror}") from error
 
 
 def spread_ms(times_s: list[float]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from hand_mesh_ros.cli.demo_monitor import DemoMonitor
 from hand_mesh_ros.cli.demo_table import table
 from hand_mesh_ros.cli.main import UsageError
 from hand_mesh_ros.cli.overlay_files import OverlayFiles
+from hand_mesh_ros.cli.report_file import check_writable, write_report
 from hand_mesh_ros.cli.view import URL_LINE
 from hand_mesh_ros.evaluation.jitter import still_hand_jitter
 from hand_mesh_ros.ros.camera_node import (
@@ -69,11 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until the frames are through, or for ever; the node's failure is the demo's."""
-    if args.report is not None:
-        try:
-            args.report.touch()
-        except OSError as error:
-            raise UsageError(f"--report {args.report}: {error.strerror}") from error
+    check_writable(args.report)
     if args.depth and args.input is not None:
         raise UsageError("--depth needs the synthetic camera (no --input)")
     if not args.network:
@@ -108,8 +105,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     if args.headless:
         print(json.dumps(report, indent=2))
-    if args.report is not None:
-        args.report.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(args.report, report)
     return 0
 
 

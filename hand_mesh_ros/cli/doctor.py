@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 from collections import Counter
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hand_mesh_ros.cli.main import UsageError
+from hand_mesh_ros.cli.report_file import check_writable, write_report
 from hand_mesh_ros.doctor.examination import examine
 from hand_mesh_ros.doctor.finding import Finding
 from hand_mesh_ros.doctor.listening import HeardTopic, listen
@@ -47,11 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Look, and say; 1 where something cannot work."""
     if not 0.0 <= args.listen <= 600.0:
         raise UsageError(f"--listen is {args.listen:g}, expected 0 to 600 seconds")
-    if args.report is not None:
-        try:
-            args.report.touch()
-        except OSError as error:
-            raise UsageError(f"--report {args.report}: {error.strerror}") from error
+    check_writable(args.report)
     try:
         given = parse_ros_arguments(args.ros_arguments, "hand_mesh_doctor", "")
         parameters = NodeParameters.from_overrides(given.parameters)
@@ -74,12 +70,11 @@ def run(args: argparse.Namespace) -> int:
         _show(console, finding)
     counts = Counter(finding.verdict for finding in findings)
     console.print(", ".join(f"{counts[verdict]} {verdict}" for verdict in _STYLES))
-    if args.report is not None:
-        report = {
-            "findings": [asdict(finding) for finding in findings],
-            "counts": {verdict: counts[verdict] for verdict in _STYLES},
-        }
-        args.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    report = {
+        "findings": [asdict(finding) for finding in findings],
+        "counts": {verdict: counts[verdict] for verdict in _STYLES},
+    }
+    write_report(args.report, report)
     return 1 if counts["failure"] else 0
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hand_mesh_ros.cli import evaluate_suite
 from hand_mesh_ros.cli.main import UsageError
+from hand_mesh_ros.cli.report_file import check_writable, write_report
 
 if TYPE_CHECKING:
     from hand_mesh_ros.evaluation.detections import SharedDetector
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     _print_published(evaluation, benchmark)
     if args.report is not None:
         report = report_json(evaluation, about=_about(args), benchmark=benchmark)
-        _written(args.report, json.dumps(report, indent=2) + "\n")
+        write_report(args.report, report)
     if args.plots is not None:
         for path in write_plots(args.plots, evaluation, samples):
             print(path)
@@ -151,16 +151,13 @@ def _check(args: argparse.Namespace) -> None:
     else:
         args.dataset = args.dataset or SYNTHETIC
         args.model = list(dict.fromkeys(args.model or [DEFAULT_MODEL]))
-    for option, path, make in (
-        ("--report", args.report, lambda p: p.touch()),
-        ("--submission", args.submission, lambda p: p.touch()),
-        ("--plots", args.plots, lambda p: p.mkdir(parents=True, exist_ok=True)),
-    ):
+    check_writable(args.report)
+    check_writable(args.submission, "--submission")
+    if args.plots is not None:
         try:
-            if path is not None:
-                make(path)
+            args.plots.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"{option} {path}: {error.strerror}") from error
+            raise UsageError(f"--plots {args.plots}: {error.strerror}") from error
     if args.submission is None:
         return
     if len(args.model) > 1 or args.samples is not None:
@@ -287,10 +284,3 @@ def _exit_code(evaluation: Evaluation) -> int:
             file=sys.stderr,
         )
     return 1 if errors or silent else 0
-
-
-def _written(path: Path, text: str) -> None:
-    try:
-        path.write_text(text)
-    except OSError as error:
-        raise UsageError(f"--report {path}: {error.strerror}") from error

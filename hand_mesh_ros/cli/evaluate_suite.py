@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from hand_mesh_ros.cli.main import UsageError
+from hand_mesh_ros.cli.report_file import write_text
 
 DEFAULT_SAMPLES = 2000
 
@@ -70,8 +71,5 @@ def run(args: argparse.Namespace) -> int:
     print(suite_tables(parts))
     if args.report is not None:
         text = json.dumps(suite_json(args.suite, settings, parts), indent=2, allow_nan=False)
-        try:
-            args.report.write_text(text + "\n")
-        except OSError as error:
-            raise UsageError(f"--report {args.report}: {error.strerror}") from error
+        write_text(args.report, text + "\n")
     return 0 if any(part.evaluation is not None for part in parts) else 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hand_mesh_ros.cli.main import UsageError
+from hand_mesh_ros.cli.report_file import write_report
 from hand_mesh_ros.cli.train import INSTALL
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
         report["command"] = trtexec_command(output, output.with_suffix(".engine"), spec)
         print(report["command"])
-    _write_report(args.report, report)
+    write_report(args.report, report)
     return 0
 
 
@@ -172,11 +172,3 @@ def _parity_text(backend: BackEnd, parity: Parity) -> str:
             + (f"  {o.fault}" if o.fault else "")
         )
     return "\n".join(lines)
-
-
-def _write_report(path: Path | None, report: dict[str, Any]) -> None:
-    if path is not None:
-        try:
-            path.write_text(json.dumps(report, indent=2) + "\n")
-        except OSError as error:
-            raise UsageError(f"--report {path}: {error.strerror}") from error

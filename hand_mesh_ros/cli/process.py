@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hand_mesh_ros.cli.main import UsageError
+from hand_mesh_ros.cli.report_file import check_writable, write_report
 from hand_mesh_ros.processing.jobs import Job, find_jobs
 from hand_mesh_ros.processing.listener import UnfitWorkerError
 from hand_mesh_ros.processing.output_folder import discard, finished_report, locked
@@ -111,11 +111,7 @@ def run(args: argparse.Namespace) -> int:
     num_workers = (2 if args.ray else 1) if args.workers is None else args.workers
     if num_workers < 1:
         raise UsageError(f"--workers is {num_workers}, expected 1 or more")
-    if args.report is not None:
-        try:
-            args.report.touch()
-        except OSError as error:
-            raise UsageError(f"--report {args.report}: {error.strerror}") from error
+    check_writable(args.report)
     try:
         with locked(args.out):
             console = _process(args, settings, num_workers)
@@ -123,8 +119,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"cannot write to {args.out}: {error.strerror or error}") from error
-    if args.report is not None:
-        args.report.write_text(json.dumps(console.report(), indent=2) + "\n", encoding="utf-8")
+    write_report(args.report, console.report())
     return 1 if console.failures else 0
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from hand_mesh_ros.cli.main import UsageError
+from hand_mesh_ros.cli.report_file import write_report
 from hand_mesh_ros.training.task import task_names
 
 INSTALL = "pip install hand_mesh_ros[train]"
@@ -147,20 +147,16 @@ def _finish(args: argparse.Namespace, folder: Path, result: Any) -> int:
     figures = "".join(f"  {name} {value:.4g}" for name, value in result.figures.items())
     print(f"{result.steps} steps, {result.seconds:.0f} s{figures}")
     print(f"weights: {result.weights}")
-    if args.report is not None:
-        report = {
-            "task": result.task,
-            "steps": result.steps,
-            "seconds": round(result.seconds, 3),
-            "figures": result.figures,
-            "weights": str(result.weights),
-            "run_dir": str(folder),
-            "finished": result.finished,
-        }
-        try:
-            args.report.write_text(json.dumps(report, indent=2) + "\n")
-        except OSError as error:
-            raise UsageError(f"--report {args.report}: {error.strerror}") from error
+    report = {
+        "task": result.task,
+        "steps": result.steps,
+        "seconds": round(result.seconds, 3),
+        "figures": result.figures,
+        "weights": str(result.weights),
+        "run_dir": str(folder),
+        "finished": result.finished,
+    }
+    write_report(args.report, report)
     if not result.finished:
         print(f"to go on: hand-mesh train --resume {folder}")
     return 130 if result.interrupted else 0
