@@ -114,7 +114,7 @@ class HandMIMTask(ImageTask):
     network_config=replace(HandMIMConfig.small(), landmark_cue=True),
     options=HandMIMTaskOptions(),
     trainer=TrainerConfig(
-        steps=1200,
+        steps=1000,
         batch_size=32,
         learning_rate=1e-3,
         weight_decay=0.02,
@@ -122,7 +122,7 @@ class HandMIMTask(ImageTask):
         ema_decay=0.998,
         precision="bf16-mixed",
         val_every_steps=200,
-        checkpoint_every_steps=200,
+        checkpoint_every_steps=100,
     ),
 )
 class SmallHandMIMTask(HandMIMTask):
