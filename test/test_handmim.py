@@ -170,7 +170,17 @@ def test_points_are_sampled_at_cell_centres():
     x, y = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="xy")
     uv = torch.tensor([[[(3 + 0.5) / 8, (5 + 0.5) / 8], [0.5, 0.25]]])
     got = sampler(torch.stack([x, y])[None], uv)
-    torch.testing.assert_close(got, torch.tensor([[3.0, 5.0, 0.0, 3.5, 1.5, 0.0]]))
+    torch.testing.assert_close(got, torch.tensor([[3.0, 5.0, -0.08, 3.5, 1.5, -0.05]]))
+
+
+def test_points_never_stop_telling_of_the_image():
+    """Whatever the sampler has come to, its gradient reaches the features."""
+    sampler = PointSampler(8, (16, 5))
+    with torch.no_grad():
+        sampler.layers[-1].bias.fill_(-100.0)
+    features = torch.rand(1, 8, 4, 4, requires_grad=True)
+    sampler(features, torch.full((1, 3, 2), 0.5)).sum().backward()
+    assert features.grad.abs().max() > 0.0
 
 
 def test_corrections_add_to_what_is_there():
