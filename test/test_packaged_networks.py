@@ -1,5 +1,8 @@
 """The image networks' weights in the package: small enough, loaded by name, and of use."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
@@ -32,6 +35,7 @@ def test_weights_are_small_and_say_how_they_were_made(name):
     about = load_network(name, load_open_hand()).file
     assert about.training["task"] == TASKS.get(name, name)
     assert about.training["steps"] >= 1000
+    assert not re.search(r'"/\w', json.dumps(about.training)), "a path of somebody's machine"
     figures = about.training["figures"]
     text = (WEIGHTS / f"{name}.md").read_text()
     assert f"{figures['pa_mpvpe_mm']:.1f} mm" in text

@@ -2,7 +2,8 @@
 
     python tools/pack_weights.py RUN/best.safetensors [--name NAME]
 
-They load by name then: `hand-mesh evaluate --model NAME`, `-p model:=NAME`. Evaluate them again
+Of files in the recipe that lie elsewhere on this machine, folder and name stay. Weights load by name
+then: `hand-mesh evaluate --model NAME`, `-p model:=NAME`. Evaluate them again
 after packing; that figure is the one to state, in NAME.md beside them.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import Any
 
 from hand_mesh_ros.file_hash import list_packaged
 from hand_mesh_ros.networks.checkpoint_file import (
@@ -37,6 +40,7 @@ def main() -> int:
         for old in WEIGHTS.glob(f"{name}.part*.safetensors"):
             old.unlink()
         path = WEIGHTS / f"{name}.safetensors"
+        file = replace(file, training=without_folders(file.training))
         write_checkpoint_file(path, file, half=True, most_bytes=MOST_BYTES)
         list_packaged()
     except (CheckpointError, OSError) as error:
@@ -49,6 +53,17 @@ def main() -> int:
         print(f"pack_weights: more than {MOST_BYTES_OF_ALL / 1e6:.0f} MB in all", file=sys.stderr)
         return 1
     return 0
+
+
+def without_folders(recipe: Any) -> Any:
+    """The same nested lists and dicts, with the last two parts of absolute paths."""
+    if isinstance(recipe, dict):
+        return {key: without_folders(value) for key, value in recipe.items()}
+    if isinstance(recipe, list):
+        return [without_folders(value) for value in recipe]
+    if isinstance(recipe, str) and PurePath(recipe).is_absolute():
+        return "/".join(PurePath(recipe).parts[-2:])
+    return recipe
 
 
 if __name__ == "__main__":
