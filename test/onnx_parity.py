@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def both_outputs(
-    network: nn.Module, *batches: int
+    network: Any, *batches: int
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Tensor]]]:
-    """What ONNX Runtime and torch make of the example inputs, batch by batch, from one graph.
+    """What ONNX Runtime and torch make of a network's example inputs, batch by batch, by one graph.
 
     Skips the test by name where the onnx extra is not installed.
     """
@@ -39,7 +40,7 @@ def both_outputs(
         yield dict(zip(names, found, strict=True)), expected
 
 
-def assert_onnx_agrees(network: nn.Module, *batches: int, atol: float = 1e-4) -> dict[str, Tensor]:
+def assert_onnx_agrees(network: Any, *batches: int, atol: float = 1e-4) -> dict[str, Tensor]:
     """All outputs of all batches; returns torch's of the last one."""
     expected: dict[str, Tensor] = {}
     for found, expected in both_outputs(network, *batches):

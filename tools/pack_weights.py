@@ -2,9 +2,9 @@
 
     python tools/pack_weights.py RUN/best.safetensors [--name NAME]
 
-Of files in the recipe that lie elsewhere on this machine, folder and name stay. Weights load by name
-then: `hand-mesh evaluate --model NAME`, `-p model:=NAME`. Evaluate them again
-after packing; that figure is the one to state, in NAME.md beside them.
+Paths in the recipe keep their last folder and name. Weights load by name then:
+`hand-mesh evaluate --model NAME`, `-p model:=NAME`. Evaluate them again after packing; that figure
+is the one to state, in NAME.md beside them.
 """
 
 from __future__ import annotations
