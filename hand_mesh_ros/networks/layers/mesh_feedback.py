@@ -77,8 +77,8 @@ class PointSampler(nn.Module):
         x = at_points
         for k, layer in enumerate(self.layers):
             x = layer(x if k == 0 else torch.cat([x, at_points], dim=2))
-            # PyMAF ends in a ReLU. Its few outputs die where a backbone starts from nothing: then no
-            # image reaches the hand, and no gradient the backbone.
+            # PyMAF ends in a ReLU. Its few outputs die where a backbone starts from nothing: no
+            # image reaches the hand then, and no gradient the backbone.
             x = nn.functional.leaky_relu(x)
         return x.flatten(1)
 
