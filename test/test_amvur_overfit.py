@@ -9,20 +9,12 @@ from by_heart import learned_by_heart  # noqa: E402
 
 from hand_mesh_ros.training.run_config import default_run_config  # noqa: E402
 
-# Eight crops say little about which vertices are worse than others, so it is always the same eight:
-# without the engine's effects that came after this test.
-LATER_EFFECTS = (
-    *("clutter", "hand_colored_background", "tight_image", "harsh_light", "vignetting"),
-    *("tone_curve", "chroma_noise", "sharpening", "veins", "hair", "rings", "watch"),
-    "pinched_object",
-)
 SMALL = [
     "network.image_size_px=64",
     "network.landmark_cue=false",
     "network.texture=none",
     "task.backbone_weights=''",
     *("task.images.bank_size=64", "task.images.skin_detail=1"),
-    *(f"task.images.{name}=0" for name in LATER_EFFECTS),
     "trainer.batch_size=8",
 ]
 
@@ -35,8 +27,8 @@ def test_eight_crops_are_learned_with_3d_truth():
     assert after["pa_mpvpe_mm"] < 5.0  # 2.4 in this run
     assert after["pa_mpjpe_mm"] < 5.0
     assert after["uv_error_percent"] < 2.0
-    # Deviations follow the errors down, and which vertices are worse than others.
-    assert after["stddev_rank_correlation"] > 0.3
+    # Deviations follow the errors down. Which vertices are worse, eight crops do not say: see
+    # test_packaged_networks.py.
     assert 0.5 < after["within_one_stddev"] < 0.95
 
 
