@@ -52,10 +52,24 @@ def test_a_hand_gets_the_errors_of_one_that_looks_like_it(hands):
     noise = LandmarkNoise.load()
     xyz, _ = seen_by_itself(X)
     seen = noise.observe(X, focal, np.random.default_rng(0))
-    other = noise._feature[seen.measured][:, :63].reshape(-1, 21, 3)
+    row_of = {error.tobytes(): i for i, error in enumerate(noise._xy_error)}
+    measured = [row_of[error.tobytes()] for error in seen.xy_error]
+    other = noise._feature[measured][:, :63].reshape(-1, 21, 3)
     alike = np.linalg.norm(xyz - other, axis=2).mean()
     random = np.linalg.norm(xyz - np.roll(other, 1, axis=0), axis=2).mean()
     assert alike < 0.5 * random
+
+
+def test_mixed_errors_are_new_and_as_large(hands):
+    noise = LandmarkNoise.load()
+    known = {error.tobytes() for error in noise._xy_error}
+    _, usual = errors(noise, hands)
+    off, mixed = errors(noise, hands, mixed_share=1.0)
+    assert not any(error.tobytes() in known for error in mixed.xy_error)
+    size = np.sqrt((mixed.xy_error**2).mean()) / np.sqrt((usual.xy_error**2).mean())
+    assert 0.8 < size < 1.25
+    near = np.corrcoef(np.clip(off[:, 7], -0.5, 0.5).ravel(), np.clip(off[:, 8], -0.5, 0.5).ravel())
+    assert near[0, 1] > 0.4
 
 
 def test_errors_of_one_hand_belong_together(hands):

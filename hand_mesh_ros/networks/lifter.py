@@ -23,7 +23,7 @@ from hand_mesh_ros.training.typed_config import check_ranges, option
 class LifterConfig:
     """Size of the network."""
 
-    width: int = option(512, "of every layer", minimum=8)
+    width: int = option(768, "of every layer", minimum=8)
     blocks: int = option(3, "pairs of layers with a skip", minimum=1)
 
     def __post_init__(self) -> None:

@@ -35,8 +35,8 @@ class LandmarkObservation:
     """(N, 21, 2) x/z, y/z in the camera."""
     confidence: np.ndarray
     """(N, 21) from 0 (missing) to 1 (exact), see `confidence_of`."""
-    measured: np.ndarray
-    """(N,) int, the measured hand whose errors each one has."""
+    xy_error: np.ndarray
+    """(N, 21, 2) the errors that each one has, unscaled, in its own view and units."""
 
 
 def confidence_of(noise_scale: np.ndarray | float) -> np.ndarray:
@@ -80,7 +80,8 @@ class LandmarkNoise:
         rng: np.random.Generator,
         *,
         noise_scale: np.ndarray | float = 1.0,
-        measured: np.ndarray | None = None,
+        mixed_share: float = 0.0,
+        xy_error: np.ndarray | None = None,
     ) -> LandmarkObservation:
         """What the detector might say of these hands.
 
@@ -89,14 +90,28 @@ class LandmarkNoise:
             focal_px: (N,) of the cameras: small hands are seen worse.
             rng: source of all randomness.
             noise_scale: (N, 21) or broadcast to it, factor on the errors; 0 leaves true landmarks.
-            measured: (N,) int, whose errors to take; None chooses hands that look alike.
+            mixed_share: of hands whose errors are mixed from those of two that look like it: there
+                are only so many measured ones.
+            xy_error: (N, 21, 2) errors to take; None: those of hands that look alike.
         """
         xyz, views = seen_by_itself(keypoints_camera_m)
-        if measured is None:
-            measured = self._alike(_features(xyz, focal_px * views.scale), rng)
+        if xy_error is None:
+            xy_error = self._errors(_features(xyz, focal_px * views.scale), mixed_share, rng)
         scale = np.broadcast_to(np.asarray(noise_scale, float), xyz.shape[:2])
-        xy = views.xy + scale[..., None] * self._xy_error[measured]
-        return LandmarkObservation(rays_of(xy, views), confidence_of(scale), measured)
+        xy = views.xy + scale[..., None] * xy_error
+        return LandmarkObservation(rays_of(xy, views), confidence_of(scale), xy_error)
+
+    def _errors(
+        self, feature: np.ndarray, mixed_share: float, rng: np.random.Generator
+    ) -> np.ndarray:
+        """(N, 21, 2) of hands that look like each one; mixed ones are as large as the others."""
+        xy_error = self._xy_error[self._alike(feature, rng)]
+        mixed = np.flatnonzero(rng.random(len(feature)) < mixed_share)
+        if len(mixed):
+            other = self._xy_error[self._alike(feature[mixed], rng)]
+            turn = rng.uniform(0.0, 0.5 * np.pi, (len(mixed), 1, 1))
+            xy_error[mixed] = np.cos(turn) * xy_error[mixed] + np.sin(turn) * other
+        return xy_error
 
     def _alike(self, feature: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(N,) for each hand one of the measured hands that look most like it."""

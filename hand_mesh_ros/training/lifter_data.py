@@ -36,6 +36,12 @@ class LifterDataOptions:
     scaled_share: float = option(
         0.15, "of hands with 0 to 1.5 times the detector's errors", minimum=0.0, maximum=1.0
     )
+    mixed_share: float = option(
+        0.5,
+        "of hands whose errors are a mixture of two measured hands' errors",
+        minimum=0.0,
+        maximum=1.0,
+    )
     dropout_share: float = option(0.1, "of hands with landmarks left out", minimum=0.0, maximum=1.0)
     dropout: float = option(0.3, "of their landmarks, at most", minimum=0.0, maximum=0.7)
     previous_share: float = option(
@@ -105,7 +111,13 @@ class LifterData:
         keypoints = np.einsum("nab,nkb->nka", R, local - middle[:, None])
         keypoints += views.centre_camera_m[:, None]
         scale = self._noise_scales(n, rng)
-        seen = self._noise.observe(keypoints, focal_px, rng, noise_scale=scale[:, None])
+        seen = self._noise.observe(
+            keypoints,
+            focal_px,
+            rng,
+            noise_scale=scale[:, None],
+            mixed_share=options.mixed_share,
+        )
         confidence = self._with_gaps(seen.confidence, rng)
         view = view_landmarks(seen.rays, confidence > 0.0)
 
@@ -122,7 +134,7 @@ class LifterData:
                 focal_px[had],
                 rng,
                 noise_scale=scale[had, None],
-                measured=seen.measured[had],
+                xy_error=seen.xy_error[had],
             )
             jitter = _JITTER * scale[had, None, None]
             last_view = view_landmarks(last_seen.rays)

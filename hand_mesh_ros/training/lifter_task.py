@@ -14,6 +14,7 @@ from hand_mesh_ros.evaluation.metrics import distances_m, procrustes
 from hand_mesh_ros.hand_models.anatomy import Anatomy
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.torch_hand import rotations_from_6d
+from hand_mesh_ros.hand_models.torch_precision import in_single_precision
 from hand_mesh_ros.hand_models.torch_skeleton import TorchSkeleton
 from hand_mesh_ros.networks.lifter import LifterConfig
 from hand_mesh_ros.reconstruction.lifter import (
@@ -31,6 +32,7 @@ from hand_mesh_ros.training.config import TrainerConfig
 from hand_mesh_ros.training.landmark_noise import LandmarkNoise
 from hand_mesh_ros.training.landmark_pictures import draw_skeletons
 from hand_mesh_ros.training.lifter_data import LifterData, LifterDataOptions
+from hand_mesh_ros.training.procrustes_distance import procrustes_distances
 from hand_mesh_ros.training.seeds import VALIDATION_SEED, numpy_stream
 from hand_mesh_ros.training.task import Batch, TrainingTask, register_task
 
@@ -38,7 +40,8 @@ _VALIDATION_HANDS, _VALIDATION_BATCH = 4096, 1024
 _POSE_SEED = {"train": 1, "val": 2}
 _PICTURED = 8
 # Weights that bring the terms to the same size in the middle of training.
-_KEYPOINTS, _LIKELIHOOD, _ROOT, _ANGLES, _ROTATION, _SHAPE = 10.0, 0.05, 1.0, 0.2, 0.1, 0.02
+_KEYPOINTS, _POSED, _LIKELIHOOD, _ROOT = 10.0, 10.0, 0.05, 1.0
+_ANGLES, _ROTATION, _SHAPE = 0.2, 0.1, 0.02
 
 
 @register_task(
@@ -50,6 +53,7 @@ _KEYPOINTS, _LIKELIHOOD, _ROOT, _ANGLES, _ROTATION, _SHAPE = 10.0, 0.05, 1.0, 0.
         steps=12_000,
         batch_size=512,
         learning_rate=1.5e-3,
+        precision="bf16-mixed",
         weight_decay=1e-4,
         warmup_steps=200,
         ema_decay=0.998,
@@ -119,6 +123,7 @@ class LifterTask(TrainingTask):
                     poses=_VALIDATION_HANDS,
                     exact_share=0.0,
                     scaled_share=0.0,
+                    mixed_share=0.0,
                     dropout_share=0.0,
                     previous_share=0.0,
                 )
@@ -128,7 +133,7 @@ class LifterTask(TrainingTask):
 
     def losses(self, batch: Batch, *, step: int) -> dict[str, Tensor]:
         """Distances in units of the hand's length, and the likelihood of their deviations."""
-        out = self.network(self._features(self.network, batch))
+        out = self._answer(self.network, batch)
         hand = self._decoder(out)
         error = hand["keypoints"] - batch["keypoints"]  # (B, 21, 3)
         stddev = hand["log_stddev"]  # (B, 21, 3)
@@ -137,6 +142,7 @@ class LifterTask(TrainingTask):
         likelihood = 0.5 * (error.detach() * torch.exp(-stddev)) ** 2 + stddev
         return {
             "keypoints": _KEYPOINTS * torch.sqrt((error**2).sum(2) + 1e-6).mean(),
+            "posed": _POSED * procrustes_distances(hand["keypoints"], batch["keypoints"]).mean(),
             "likelihood": _LIKELIHOOD * likelihood.mean(),
             "root": _ROOT * (out["root"] - batch["root"]).abs().mean(),
             "angles": _ANGLES * (hand["angles_rad"] - batch["angles_rad"]).abs().mean(),
@@ -148,7 +154,7 @@ class LifterTask(TrainingTask):
         """Errors of hands as long as the template, and how far deviations are from honest."""
         pa, within, stddevs, errors, depth = [], [], [], [], []
         for batch in batches:
-            out = network(self._features(network, batch))
+            out = self._answer(network, batch)
             hand = self._decoder(out)
             found, true = (x["keypoints"].cpu().numpy().astype(np.float64) for x in (hand, batch))
             stddev = torch.exp(hand["log_stddev"]).cpu().numpy()
@@ -170,7 +176,7 @@ class LifterTask(TrainingTask):
     def pictures(self, network: nn.Module, batch: Batch) -> dict[str, np.ndarray]:
         """The first hands: landmarks, truth and what was made of them."""
         first = {name: values[:_PICTURED] for name, values in batch.items()}
-        found = self._decoder(network(self._features(network, first)))["keypoints"].cpu().numpy()
+        found = self._decoder(self._answer(network, first))["keypoints"].cpu().numpy()
         return {"hands": draw_skeletons(*_shown(first), found)}
 
     def preview(self, n: int) -> np.ndarray:
@@ -185,6 +191,10 @@ class LifterTask(TrainingTask):
             [draw_skeletons(seen_xy[i : i + columns], true[i : i + columns]) for i in rows]
         )
 
+    def _answer(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """The network's outputs in single precision, whatever it computes in."""
+        return _single(network(self._features(network, batch)))
+
     def _features(self, network: nn.Module, batch: Batch) -> Tensor:
         """(B, F) with the network's own answer to the frame before, where there was one."""
         turn = batch["R_view_previous"]
@@ -192,12 +202,22 @@ class LifterTask(TrainingTask):
         if not had.any():
             return batch["features"]
         with torch.no_grad():
-            answer = self._decoder(network(batch["previous_features"][had]))["keypoints"]
-        answer = answer @ turn[had].transpose(1, 2)  # (had, 21, 3)
+            out = _single(network(batch["previous_features"][had]))
+            answer = _turned(self._decoder(out)["keypoints"], turn[had])  # (had, 21, 3)
         features = batch["features"].clone()
         features[had, PREVIOUS] = answer.flatten(1) / PREVIOUS_UNIT
         features[had, HAS_PREVIOUS] = 1.0
         return features
+
+
+def _single(out: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: values.float() for name, values in out.items()}
+
+
+@in_single_precision
+def _turned(points: Tensor, R: Tensor) -> Tensor:
+    """(B, N, 3) points turned by (B, 3, 3)."""
+    return points @ R.transpose(1, 2)
 
 
 def _shown(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -231,15 +251,21 @@ class _Decoder(nn.Module):
 
     def forward(self, out: dict[str, Tensor]) -> dict[str, Tensor]:
         angles = self.mean_rad + self.std_rad * out["angles"]  # (B, D)
-        R = rotations_from_6d(out["rotation_6d"])
-        points = self.skeleton(angles, R, out["shape"])
-        bones = self.chain_m + torch.tensordot(out["shape"], self.chain_dirs_m, 1)  # (B, 4, 3)
-        length = bones.norm(dim=2).sum(1)[:, None, None]
+        R, keypoints = self._posed(angles, out["rotation_6d"], out["shape"])
         across, along = out["log_stddev"].unflatten(1, (21, 2)).unbind(2)
         log_stddev = torch.stack([across, across, along], dim=2) + USUAL_LOG_STDDEV
         return {
             "angles_rad": angles,
             "R": R,
-            "keypoints": (points - points.mean(1, keepdim=True)) / length,
+            "keypoints": keypoints,
             "log_stddev": log_stddev.clamp(*LOG_STDDEV_RANGE),
         }
+
+    @in_single_precision
+    def _posed(self, angles: Tensor, six: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, 3) and (B, 21, 3) about their mean, in units of the hand's length."""
+        R = rotations_from_6d(six)
+        points = self.skeleton(angles, R, shape)
+        bones = self.chain_m + torch.tensordot(shape, self.chain_dirs_m, 1)  # (B, 4, 3)
+        length = bones.norm(dim=2).sum(1)[:, None, None]
+        return R, (points - points.mean(1, keepdim=True)) / length
