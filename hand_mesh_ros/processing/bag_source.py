@@ -125,7 +125,7 @@ class BagSource:
             topics += [self._depth_topic, self._depth_info_topic]
         for connection, cdr in read_messages(reader, self._path, connections_of(reader, *topics)):
             try:
-                message = self._store.decode(cdr, connection.msgtype)
+                message = self._store.decode(memoryview(cdr), connection.msgtype)  # no copy
             except TypestoreError as error:
                 self._refuse("message", f"{connection.topic}: {error}")
                 continue

@@ -39,33 +39,44 @@ def draw_overlay(
 
 
 def _draw_mesh(picture: np.ndarray, hand: Hand, camera: Camera, faces: np.ndarray) -> None:
-    corners_m = hand.vertices_m[faces]  # (F, 3 corners, 3)
-    corners_px = camera.project(hand.vertices_m)[
-        faces
-    ]  # (F, 3, 2); NaN where the lens sees nothing
-    middle_m = corners_m.mean(axis=1)
-    normal = np.cross(corners_m[:, 1] - corners_m[:, 0], corners_m[:, 2] - corners_m[:, 0])
+    # Components first: NumPy is several times as fast along long rows as on many short ones.
+    xyz_m = np.ascontiguousarray(hand.vertices_m.T)  # (3, V)
+    uv_px = np.ascontiguousarray(camera.project(hand.vertices_m).T)  # (2, V)
+    a, b, c = (xyz_m[:, corner] for corner in faces.T)  # (3, F) each
+    normal, middle_m = _cross(b - a, c - a), (a + b + c) / 3.0
     # Lit from the camera: brightness is the cosine between normal and line of sight.
-    cosine = -np.einsum("fi,fi->f", normal, middle_m)
-    cosine /= np.maximum(np.linalg.norm(normal, axis=1) * np.linalg.norm(middle_m, axis=1), 1e-12)
-    seen = np.isfinite(corners_px).all(axis=(1, 2)) & (cosine > 0.0)
-    if not seen.any():
+    cosine = -_dot(normal, middle_m)
+    cosine /= np.maximum(np.sqrt(_dot(normal, normal) * _dot(middle_m, middle_m)), 1e-12)
+    drawable: np.ndarray = np.isfinite(uv_px).all(axis=0)  # (V,) NaN where the lens sees nothing
+    seen = np.flatnonzero((cosine > 0.0) & drawable[faces].all(axis=1))
+    seen = seen[np.argsort(-middle_m[2, seen])]  # far ones first
+    if not seen.size:
         return
-    window = _window(corners_px[seen], picture.shape)
+    corners = faces[seen]  # (S, 3)
+    window = _window(uv_px[:, corners.reshape(-1)], picture.shape)
     if window is None:
         return
     x0, y0, x1, y1 = window
-    corners_px, cosine, depth = corners_px[seen] - [x0, y0], cosine[seen], middle_m[seen, 2]
-    colors = np.outer(_AMBIENT + (1.0 - _AMBIENT) * cosine, SIDE_RGB[hand.side])
+    colors = np.outer(_AMBIENT + (1.0 - _AMBIENT) * cosine[seen], SIDE_RGB[hand.side])
     patch = picture[y0:y1, x0:x1]
     painted = patch.copy()
     # Far beyond the window a polygon is clipped alike; larger numbers would overflow cv2's.
     limit = 4.0 * max(picture.shape)
-    fixed = np.round(np.clip(corners_px, -limit, limit) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-    order = np.argsort(-depth)
-    for polygon, color in zip(fixed[order], colors[order].tolist(), strict=True):
+    uv_px = np.where(drawable, np.clip(uv_px - [[x0], [y0]], -limit, limit), 0.0)
+    fixed = np.round(uv_px * (1 << _SUBPIXEL_BITS)).astype(np.int32).T[corners]  # (S, 3, 2)
+    for polygon, color in zip(fixed, colors.tolist(), strict=True):
         cv2.fillConvexPoly(painted, polygon, color, cv2.LINE_8, _SUBPIXEL_BITS)
     patch[:] = cv2.addWeighted(painted, _MESH_OPACITY, patch, 1.0 - _MESH_OPACITY, 0.0)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(3, N) of (3, N) vectors."""
+    return a[[1, 2, 0]] * b[[2, 0, 1]] - a[[2, 0, 1]] * b[[1, 2, 0]]
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N,) of (3, N) vectors."""
+    return np.einsum("if,if->f", a, b)
 
 
 def _draw_skeleton(picture: np.ndarray, keypoints_px: np.ndarray) -> None:
@@ -108,11 +119,11 @@ def _draw_label(picture: np.ndarray, hand: Hand) -> None:
         )
 
 
-def _window(corners_px: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
-    """x0 y0 x1 y1 (whole px, ends excluded) of the image part that the corners touch, if any."""
+def _window(uv_px: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """x0 y0 x1 y1 (whole px, ends excluded) of the image part that (2, N) points span, if any."""
     height, width = shape[:2]
-    low = np.clip(np.floor(corners_px.min(axis=(0, 1))), 0, [width, height]).astype(int)
-    high = np.clip(np.ceil(corners_px.max(axis=(0, 1))) + 1, 0, [width, height]).astype(int)
+    low = np.clip(np.floor(uv_px.min(axis=1)), 0, [width, height]).astype(int)
+    high = np.clip(np.ceil(uv_px.max(axis=1)) + 1, 0, [width, height]).astype(int)
     if (low >= high).any():
         return None
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
