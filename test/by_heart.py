@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.run_config import RunConfig
 from hand_mesh_ros.training.task import Batch, TrainingTask
 from hand_mesh_ros.training.trainer import build_task
@@ -37,8 +38,7 @@ def learned_by_heart(
     """
     with _one_thread():
         task = build_task(config)
-        place = {"seed": 0, "rank": 0, "world_size": 1, "device": torch.device("cpu")}
-        made = task.batches(split="train", **place)
+        made = task.batches(BatchStream("train", torch.device("cpu")))
         batch = next(made)
         made.close()
         with torch.no_grad():

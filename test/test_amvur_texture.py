@@ -21,6 +21,7 @@ from hand_mesh_ros.networks.amvur_prior import START_CAMERA, project, true_camer
 from hand_mesh_ros.networks.amvur_texture import sampled_at, view_rays  # noqa: E402
 from hand_mesh_ros.reconstruction.network import NetworkReconstructor, NetworkUse  # noqa: E402
 from hand_mesh_ros.sources.synthetic import SyntheticCamera  # noqa: E402
+from hand_mesh_ros.training.batch_stream import BatchStream  # noqa: E402
 from hand_mesh_ros.training.engine_crops import EngineCrops  # noqa: E402
 from hand_mesh_ros.training.landmark_noise import LandmarkNoise  # noqa: E402
 from hand_mesh_ros.training.run_config import default_run_config  # noqa: E402
@@ -249,8 +250,7 @@ def test_the_task_trains_and_measures_the_texture():
         *("trainer.batch_size=2", "task.backbone_weights=''"),
     ]
     task = build_task(default_run_config("amvur").assigned(changes))
-    place = {"seed": 0, "rank": 0, "world_size": 1, "device": torch.device("cpu")}
-    batch = next(task.batches(split="val", **place))
+    batch = next(task.batches(BatchStream("val", torch.device("cpu"))))
     terms = task.losses(batch, step=0)
     assert terms["texture"].item() > 0.0
     terms["texture"].backward()

@@ -1,6 +1,6 @@
 """The fused network: it starts as the lifter, learns what an image adds, and runs live."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from hand_mesh_ros.assembly import build_reconstructor
 from hand_mesh_ros.conventions import Side
 from hand_mesh_ros.evaluation.metrics import distances_m
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
+from hand_mesh_ros.hand_models.torch_hand import rotations_from_axis_angle
 from hand_mesh_ros.networks.checkpoint import load_network, save_network
 from hand_mesh_ros.networks.checkpoint_file import CheckpointError
 from hand_mesh_ros.networks.fused import Fused, FusedConfig, FusedStep
@@ -27,6 +28,7 @@ from hand_mesh_ros.reconstruction.lifted_start import LIFTED_INPUTS, LiftedStart
 from hand_mesh_ros.ros.parameters import NodeParameters
 from hand_mesh_ros.rotations import axis_angle_from_rotation
 from hand_mesh_ros.sources.synthetic import SyntheticCamera
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.run_config import default_run_config
 from hand_mesh_ros.training.trainer import build_task, train
 from hand_mesh_ros.types import Detection, Track
@@ -35,6 +37,7 @@ HAND = load_open_hand()
 SIZE = 64
 CONFIG = FusedConfig(image_size_px=SIZE, stage_width=8, levels=2, width=32, hidden=64)
 CPU = torch.device("cpu")
+NO_WEIGHTS = FusedLossWeights(**dict.fromkeys((f.name for f in fields(FusedLossWeights)), 0.0))
 
 
 def network(**changes):
@@ -101,7 +104,7 @@ def detection_of(px, side):
 def test_missing_landmarks_are_no_obstacle_and_too_few_are_no_hand():
     starts, K = LiftedStarts(HAND), np.array([[180.0, 0, 31.5], [0, 180.0, 31.5], [0, 0, 1]])
     task = build_task(run_config())
-    cue = next(task.batches(split="val", seed=0, rank=0, world_size=1, device=CPU))["landmark_cue"]
+    cue = next(task.batches(BatchStream("val", CPU)))["landmark_cue"]
     cue = cue[0].numpy()
     whole = starts.of_crop(cue, K, SIZE)
     assert set(whole.inputs) == set(LIFTED_INPUTS)
@@ -144,7 +147,7 @@ def test_a_run_trains_and_reports_the_lifter_beside_it(tmp_path):
 
 def test_crops_whose_landmarks_make_no_hand_are_left_out(monkeypatch):
     task = build_task(run_config())
-    whole = next(task.batches(split="val", seed=0, rank=0, world_size=1, device=CPU))
+    whole = next(task.batches(BatchStream("val", CPU)))
     usual, calls = LiftedStarts.of_crop, []
 
     def third_fails(self, *given):
@@ -152,7 +155,7 @@ def test_crops_whose_landmarks_make_no_hand_are_left_out(monkeypatch):
         return None if len(calls) == 3 else usual(self, *given)
 
     monkeypatch.setattr(LiftedStarts, "of_crop", third_fails)
-    fewer = next(task.batches(split="val", seed=0, rank=0, world_size=1, device=CPU))
+    fewer = next(task.batches(BatchStream("val", CPU)))
     left = [0, 1, 3, 4, 5, 6, 7]
     assert set(fewer) == set(whole)
     for name, values in whole.items():
@@ -197,7 +200,7 @@ def test_deviations_learn_from_errors_and_nothing_else_from_deviations():
         *(torch.zeros(4, 21, 3), torch.zeros(4, 21, 3), nothing, identity),
         *(torch.zeros(4, 10), torch.eye(3).expand(4, 3, 3)),
     )
-    alone = FusedLossWeights(0.0, 0.0, 0.0, 0.0, 0.0, deviations=1.0)
+    alone = replace(NO_WEIGHTS, deviations=1.0)
     terms = fused_losses([step], truth, alone)
     assert set(terms) == {"deviations"}
     terms["deviations"].backward()
@@ -209,6 +212,26 @@ def test_deviations_learn_from_errors_and_nothing_else_from_deviations():
     again["deviations"].backward()
     assert best.grad.abs().max() < 1e-4
     assert stddev.grad.max() < 0.0
+
+
+def test_the_posed_term_is_of_pose_alone():
+    random = torch.Generator().manual_seed(0)
+    points = 0.1 * torch.randn(4, 21, 3, generator=random)
+    turn = rotations_from_axis_angle(torch.randn(4, 3, generator=random))
+    turned = 1.2 * points @ turn + 0.3
+    nothing, identity = torch.zeros(4, 21, 2), torch.eye(3).expand(4, 16, 3, 3)
+    step = FusedStep(points, points, nothing, identity, torch.zeros(4, 10), points[..., 0])
+    weights = replace(NO_WEIGHTS, posed=1.0)
+
+    def posed(keypoints_m):
+        truth = HandTruth(
+            *(keypoints_m, keypoints_m, nothing, identity, torch.zeros(4, 10)),
+            torch.eye(3).expand(4, 3, 3),
+        )
+        return fused_losses([step], truth, weights)["posed"].item()
+
+    assert posed(turned) < 2e-3
+    assert posed(turned.flip(1)) > 0.3
 
 
 # Bad input, export.

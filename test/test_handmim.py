@@ -34,6 +34,7 @@ from hand_mesh_ros.networks.layers.mesh_feedback import (
 )
 from hand_mesh_ros.networks.layers.vit import VisionTransformer
 from hand_mesh_ros.networks.registry import build_network
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.dense_truth import DenseTruth
 from hand_mesh_ros.training.handmim_task import HandMIMTask, HandMIMTaskOptions
 from hand_mesh_ros.training.run_config import default_run_config
@@ -421,9 +422,7 @@ def test_a_run_trains_and_its_weights_load(tmp_path):
 )
 def test_every_option_gives_losses_and_gradients(change):
     task = build_task(run_config("handmim", change))
-    batch = next(
-        task.batches(split="train", seed=0, rank=0, world_size=1, device=torch.device("cpu"))
-    )
+    batch = next(task.batches(BatchStream("train", torch.device("cpu"))))
     terms = task.losses(batch, step=0)
     assert ("dense" in terms) == ("dense" in change)
     total = sum(terms.values())
@@ -437,9 +436,7 @@ def test_every_option_gives_losses_and_gradients(change):
 
 def test_dense_supervision_without_masks_is_refused():
     task = build_task(run_config("handmim", "network.dense_supervision=true"))
-    batch = next(
-        task.batches(split="train", seed=0, rank=0, world_size=1, device=torch.device("cpu"))
-    )
+    batch = next(task.batches(BatchStream("train", torch.device("cpu"))))
     del batch["mask"]
     with pytest.raises(ConfigError, match="dense_supervision needs masks of hands"):
         task.losses(batch, step=0)
@@ -478,9 +475,7 @@ def test_the_probe_learns_and_leaves_the_transformer_alone(tmp_path):
 
 def test_a_perfect_probe_has_no_error(crops):
     task = build_task(run_config("handmim_probe"))
-    batches = list(
-        task.batches(split="val", seed=0, rank=0, world_size=1, device=torch.device("cpu"))
-    )
+    batches = list(task.batches(BatchStream("val", torch.device("cpu"))))
     of_image = {batch["image"].data_ptr(): batch for batch in batches}
 
     def perfect(image):

@@ -37,6 +37,7 @@ from hand_mesh_ros.networks.layers.pseudo_keypoints import (
     points_in_image,
     points_in_view,
 )
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.datasets.base import DatasetError
 from hand_mesh_ros.training.hand_crops import HandCrops, fill_crop_folder
 from hand_mesh_ros.training.handmim_pretrain_task import (
@@ -425,14 +426,7 @@ def task(batch_size=8, options=None, **network):
 
 
 def train_batches(of, start_step=0):
-    return of.batches(
-        split="train",
-        seed=0,
-        rank=0,
-        world_size=1,
-        device=torch.device("cpu"),
-        start_step=start_step,
-    )
+    return of.batches(BatchStream("train", torch.device("cpu"), start_step=start_step))
 
 
 def test_batches_depend_on_the_step_alone():

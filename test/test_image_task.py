@@ -15,6 +15,7 @@ from hand_mesh_ros.evaluation.synthetic_hands import SyntheticHands  # noqa: E40
 from hand_mesh_ros.hand_models.open_hand import load_open_hand  # noqa: E402
 from hand_mesh_ros.hand_models.torch_hand import TorchHand  # noqa: E402
 from hand_mesh_ros.networks.m3dhmr import M3DHMR, M3DHMRConfig  # noqa: E402
+from hand_mesh_ros.training.batch_stream import BatchStream  # noqa: E402
 from hand_mesh_ros.training.dataset_crops import DatasetCrops  # noqa: E402
 from hand_mesh_ros.training.datasets import (  # noqa: E402
     DatasetError,
@@ -49,9 +50,8 @@ def task(options=OPTIONS, *, config=TINY, model=None, batch_size=4, **changes):
     return M3DHMRTask(M3DHMR(config, model), options, model=model, batch_size=batch_size)
 
 
-def batches(of, n=1, **changes):
-    place = {"split": "train", "seed": 0, "rank": 0, "world_size": 1, "device": CPU, **changes}
-    made = of.batches(**place)
+def batches(of, n=1, split="train", **place):
+    made = of.batches(BatchStream(split, CPU, **place))
     taken = list(itertools.islice(made, n))
     made.close()
     return taken

@@ -15,6 +15,7 @@ from hand_mesh_ros.networks.lifter import LifterConfig, LifterNetwork  # noqa: E
 from hand_mesh_ros.reconstruction.kinematics import HandKinematics  # noqa: E402
 from hand_mesh_ros.reconstruction.lifter import HAS_PREVIOUS, PREVIOUS, PREVIOUS_UNIT  # noqa: E402
 from hand_mesh_ros.training.ahead import made_ahead  # noqa: E402
+from hand_mesh_ros.training.batch_stream import BatchStream  # noqa: E402
 from hand_mesh_ros.training.landmark_noise import LandmarkNoise  # noqa: E402
 from hand_mesh_ros.training.lifter_data import LifterData, LifterDataOptions  # noqa: E402
 from hand_mesh_ros.training.lifter_task import LifterTask  # noqa: E402
@@ -37,8 +38,8 @@ def task(**options):
     return LifterTask(network, LifterDataOptions(poses=300, **options), model=HAND, batch_size=64)
 
 
-def train_batches(of, **options):
-    return of.batches(split="train", seed=1, rank=0, world_size=1, device=CPU, **options)
+def train_batches(of, **place):
+    return of.batches(BatchStream("train", CPU, **place))
 
 
 def test_torch_skeleton_agrees_with_numpy():
@@ -111,13 +112,13 @@ def test_batches_depend_on_seed_and_step_alone():
     resumed = next(train_batches(task(), start_step=2))["features"]
     assert torch.equal(first[2], resumed)
     assert not torch.equal(first[0], first[1])
-    other = next(task().batches(split="train", seed=2, rank=0, world_size=1, device=CPU))
+    other = next(train_batches(task(), seed=2))
     assert not torch.equal(first[0], other["features"])
 
 
 def test_validation_has_the_detectors_usual_errors_and_unseen_ones():
-    validation = list(task().batches(split="val", seed=5, rank=0, world_size=1, device=CPU))
-    again = next(task().batches(split="val", seed=6, rank=0, world_size=1, device=CPU))
+    validation = list(task().batches(BatchStream("val", CPU, seed=5)))
+    again = next(task().batches(BatchStream("val", CPU, seed=6)))
     assert torch.equal(validation[0]["features"], again["features"])
     confidence = torch.cat([b["features"][:, 42:63] for b in validation])
     assert 0.43 < confidence.min() <= confidence.max() < 0.6
@@ -144,8 +145,7 @@ def test_training_lowers_the_error_and_likelihood_moves_deviations_alone():
 
 def test_pictures_show_what_was_seen_and_found():
     lifter = task()
-    place = {"seed": 0, "rank": 0, "world_size": 1, "device": torch.device("cpu")}
-    batch = next(lifter.batches(split="train", **place))
+    batch = next(train_batches(lifter))
     with torch.no_grad():
         shown = lifter.pictures(lifter.network, batch)["hands"]
     preview = lifter.preview(16)

@@ -16,6 +16,7 @@ from hand_mesh_ros.networks.checkpoint import load_network  # noqa: E402
 from hand_mesh_ros.networks.checkpoint_file import WEIGHTS  # noqa: E402
 from hand_mesh_ros.ros.parameters import NodeParameters  # noqa: E402
 from hand_mesh_ros.sources.synthetic import SyntheticCamera  # noqa: E402
+from hand_mesh_ros.training.batch_stream import BatchStream  # noqa: E402
 from hand_mesh_ros.training.run_config import default_run_config  # noqa: E402
 from hand_mesh_ros.training.trainer import build_task  # noqa: E402
 
@@ -50,9 +51,9 @@ def test_weights_know_unseen_hands(name):
     config = default_run_config(TASKS.get(name, name)).assigned(["task.validation_hands=64"])
     task = build_task(config)
     network = load_network(name, task.model).network
-    place = {"seed": 0, "rank": 0, "world_size": 1, "device": torch.device("cpu")}
+    batches = task.batches(BatchStream("val", torch.device("cpu")))
     with torch.no_grad():
-        figures = task.validate(network, task.batches(split="val", **place))
+        figures = task.validate(network, batches)
     assert figures["pa_mpvpe_mm"] < MOST_MM[name]
     assert figures["pa_mpvpe_mm"] > 1.0
     if name in SAY_DEVIATIONS:

@@ -4,7 +4,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from hand_mesh_ros.evaluation.metrics import distances_m, procrustes_aligned  # noqa: E402
-from hand_mesh_ros.training.procrustes_distance import procrustes_distances  # noqa: E402
+from hand_mesh_ros.networks.procrustes_distance import procrustes_distances  # noqa: E402
 
 
 def hands(n=6, seed=0):

@@ -21,6 +21,7 @@ from hand_mesh_ros.networks.layers.vector_quantizer import VectorQuantizer
 from hand_mesh_ros.networks.vq_mano import VQMano, VQManoConfig
 from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.training.articulations import dataset_articulations, prior_articulations
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.datasets import DatasetError, register_dataset
 from hand_mesh_ros.training.datasets.base import HandDataset, HandSample
 from hand_mesh_ros.training.run_config import default_run_config
@@ -262,7 +263,7 @@ def test_training_lowers_the_error_and_its_weights_load(tmp_path):
     assert list(result.figures) == ["pa_mpvpe_mm", "codes_unused_percent"]
     loaded = load_network(result.weights, HAND).network
     task = build_task(config)
-    val = list(task.batches(split="val", seed=0, rank=0, world_size=1, device=CPU))
+    val = list(task.batches(BatchStream("val", CPU)))
     rested = {"rotations": torch.eye(3).expand(40, 15, 3, 3)}
     with torch.no_grad():
         again = task.validate(loaded, val)
@@ -277,14 +278,13 @@ def test_training_lowers_the_error_and_its_weights_load(tmp_path):
 
 def test_batches_depend_on_the_step_alone():
     task = build_task(run_config())
-    place = {"split": "train", "seed": 0, "rank": 0, "world_size": 1, "device": CPU}
-    batches = task.batches(**place)
+    batches = task.batches(BatchStream("train", CPU))
     first, second = next(batches), next(batches)
     assert first["rotations"].shape == (32, 15, 3, 3)
     assert not torch.equal(first["rotations"], second["rotations"])
-    again = next(task.batches(**place, start_step=1))
+    again = next(task.batches(BatchStream("train", CPU, start_step=1)))
     assert torch.equal(again["rotations"], second["rotations"])
-    val = next(task.batches(**{**place, "split": "val"}))
+    val = next(task.batches(BatchStream("val", CPU)))
     gap = (val["rotations"][:, None] - torch.from_numpy(task._poses["train"].rotations)).abs()
     assert gap.amax((2, 3, 4)).min() > 1e-3  # no validation hand is trained on
 
@@ -308,7 +308,7 @@ def test_the_packaged_weights_keep_hands_to_a_millimetre_and_a_half():
     net = load_network("vq_mano", HAND).network
     task = build_task(run_config("task.validation_poses=300"))
     task.network = net
-    batches = task.batches(split="val", seed=0, rank=0, world_size=1, device=CPU)
+    batches = task.batches(BatchStream("val", CPU))
     with torch.no_grad():
         figures = task.validate(net, batches)
     print(figures)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hand_mesh_ros.networks.registry import register_network
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.config import TrainerConfig
 from hand_mesh_ros.training.seeds import torch_stream
 from hand_mesh_ros.training.task import TrainingTask, register_task
@@ -74,15 +75,15 @@ class ToyTask(TrainingTask):
     def extra_modules(self):
         return {"teacher": self.teacher}
 
-    def batches(self, *, split, seed, rank, world_size, device, start_step=0):
-        step = start_step
-        while split == "train" or step < 2:
-            stream = torch_stream(split, seed=seed, rank=rank, step=step)
-            x = torch.rand(self.batch_size, 1, generator=stream)
+    def batches(self, stream):
+        step, training = stream.start_step, stream.split == "train"
+        while training or step < 2:
+            random = torch_stream(stream.split, seed=stream.seed, rank=stream.rank, step=step)
+            x = torch.rand(self.batch_size, 1, generator=random)
             y = self.options.slope * x
-            if split == "train" and step == self.options.nan_at_step:
+            if training and step == self.options.nan_at_step:
                 y[3] = torch.nan
-            yield {"x": x.to(device), "y": y.to(device)}
+            yield {"x": x.to(stream.device), "y": y.to(stream.device)}
             step += 1
 
     def losses(self, batch, *, step):
@@ -115,7 +116,8 @@ def main():
 
     def after_step(self, step):
         rank = torch.distributed.get_rank()
-        local = next(self.batches(split="train", seed=0, rank=rank, world_size=2, device="cpu"))
+        stream = BatchStream("train", torch.device("cpu"), rank=rank, world_size=2)
+        local = next(self.batches(stream))
         numbers = {"gradient": self.network.body[0].weight.grad, "x": local["x"]}
         torch.save(numbers, folder.parent / f"rank{rank}.pt")
 

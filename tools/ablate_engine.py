@@ -32,6 +32,7 @@ from hand_mesh_ros.hand_models.open_hand import load_open_hand
 from hand_mesh_ros.hand_models.vertex_keypoints import vertex_keypoint_weights
 from hand_mesh_ros.networks.checkpoint import LoadedNetwork, load_network
 from hand_mesh_ros.sources.files import list_images
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.config import TrainerConfig
 from hand_mesh_ros.training.datasets.image_file import read_image
 from hand_mesh_ros.training.image_task import ImageTask
@@ -173,7 +174,7 @@ def _train(
         group["lr"] = slower * group.get("lr", usual.learning_rate)
     optimizer = torch.optim.AdamW(groups, betas=usual.betas)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: _rate(k, args.steps))
-    batches: Any = task.batches(split="train", seed=args.seed, rank=0, world_size=1, device=device)
+    batches: Any = task.batches(BatchStream("train", device, seed=args.seed))
     for step, batch in zip(range(args.steps), batches, strict=False):
         # Beyond any pre-training that a task may begin with.
         with torch.autocast(device.type, torch.bfloat16, enabled=usual.precision == "bf16-mixed"):

@@ -227,7 +227,7 @@ class AMVUR(nn.Module):
         cue = optional_numbers(
             landmark_cue,
             features.whole,
-            taken=self.cue is not None,
+            reader=self.cue,
             dropout=self.config.cue_dropout if self.training else 0.0,
         )
         if self.cue is not None:

@@ -15,6 +15,7 @@ from hand_mesh_ros.networks.fused import FusedStep
 from hand_mesh_ros.networks.handmim import UNIT_M
 from hand_mesh_ros.networks.handmim_losses import HandTruth
 from hand_mesh_ros.networks.loss_weights import check_loss_weights
+from hand_mesh_ros.networks.procrustes_distance import procrustes_distances
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class FusedLossWeights:
     shape: float = 0.01
     vertices: float = 5.0
     keypoints_3d: float = 5.0
+    posed: float = 5.0
+    """Keypoints and vertices after the best turn, size and shift: what is wrong with the pose."""
     landmarks: float = 5.0
     deviations: float = 0.02
     """Gaussian likelihood of the keypoints' errors; only deviations learn from it."""
@@ -47,6 +50,10 @@ def fused_losses(
             return _centred(step.vertices_m - truth.vertices_m).abs().mean() / UNIT_M
         if name == "landmarks":
             return (step.keypoints_uv - truth.keypoints_uv).abs().mean()
+        if name == "posed":
+            pairs = (step.keypoints_m, truth.keypoints_m), (step.vertices_m, truth.vertices_m)
+            off = [procrustes_distances(a / UNIT_M, b / UNIT_M).mean() for a, b in pairs]
+            return torch.stack(off).mean()
         off_m = _centred(step.keypoints_m - truth.keypoints_m)
         if name == "keypoints_3d":
             return off_m.abs().mean() / UNIT_M

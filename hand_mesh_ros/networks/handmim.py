@@ -193,7 +193,7 @@ class HandMIM(nn.Module):
         cue = optional_numbers(
             landmark_cue,
             levels[0],
-            taken=self.cue is not None,
+            reader=self.cue,
             dropout=self.config.cue_dropout if self.training else 0.0,
         )
         told = None if self.cue is None else self.cue(cue.flatten(1))  # (B, C)

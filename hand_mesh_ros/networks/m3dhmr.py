@@ -27,7 +27,7 @@ from hand_mesh_ros.networks.layers.crop_inputs import check_crop, example_crops
 from hand_mesh_ros.networks.layers.gaussian_maps import gaussian_maps
 from hand_mesh_ros.networks.layers.imagenet import NormalizeColors
 from hand_mesh_ros.networks.layers.landmark_context import LandmarkContext
-from hand_mesh_ros.networks.layers.landmark_cue import known_cue
+from hand_mesh_ros.networks.layers.landmark_cue import known_cue, require_cue_reader
 from hand_mesh_ros.networks.layers.resnet import (
     ResNet,
     ResNetName,
@@ -241,15 +241,12 @@ class StackedEncoder(nn.Module):
         stem = trunk.stem(self.normalize(image))  # (B, C, S/4, S/4)
         near: Tensor | None = None
         if landmark_cue is not None:
-            if self.cue is None:
-                raise ValueError(
-                    "this network takes no landmark_cue; set landmark_cue in its config"
-                )
+            reader = require_cue_reader(self.cue)
             dropout = self.config.cue_dropout if self.training else 0.0
             cue_uv, weight = known_cue(landmark_cue, dropout=dropout)
             near = weight * (cue_uv - 0.5)
             maps = gaussian_maps(cue_uv, stem.shape[2], self.config.cue_stddev)
-            stem = stem + self.cue(maps * weight[..., None])
+            stem = stem + reader(maps * weight[..., None])
         outputs = [first(stem, near)]
         for fusion, stack in zip(self.fusions, later, strict=True):
             before = outputs[-1]

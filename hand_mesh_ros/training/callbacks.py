@@ -11,6 +11,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.ema import MovingAverage
 from hand_mesh_ros.training.lightning_task import LightningTask
 from hand_mesh_ros.training.run_folder import RunFolder
@@ -76,9 +77,7 @@ class Validation(L.Callback):
         first: list[Batch] = []
 
         def batches() -> Iterator[Batch]:
-            for batch in task.batches(
-                split="val", seed=VALIDATION_SEED, rank=0, world_size=1, device=module.device
-            ):
+            for batch in task.batches(BatchStream("val", module.device, seed=VALIDATION_SEED)):
                 first[:] = first or [batch]
                 yield batch
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from hand_mesh_ros.networks.fused import Fused, FusedConfig
 from hand_mesh_ros.networks.fused_losses import FusedLossWeights, fused_losses
 from hand_mesh_ros.networks.handmim_losses import HandTruth
 from hand_mesh_ros.reconstruction.lifted_start import LIFTED_INPUTS, LiftedStarts
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.config import TrainerConfig
 from hand_mesh_ros.training.image_task import ImageTask, ImageTaskOptions
 from hand_mesh_ros.training.task import Batch, register_task
@@ -75,25 +75,9 @@ class FusedTask(ImageTask):
         if options.encoder_weights:
             _load_encoder(self.network, options.encoder_weights)
 
-    def batches(
-        self,
-        *,
-        split: Literal["train", "val"],
-        seed: int,
-        rank: int,
-        world_size: int,
-        device: torch.device,
-        start_step: int = 0,
-    ) -> Iterator[Batch]:
+    def batches(self, stream: BatchStream) -> Iterator[Batch]:
         """`ImageTask`'s, with the lifted hands; crops whose landmarks make no hand are left out."""
-        for batch in super().batches(
-            split=split,
-            seed=seed,
-            rank=rank,
-            world_size=world_size,
-            device=device,
-            start_step=start_step,
-        ):
+        for batch in super().batches(stream):
             yield self._lifted(batch)
 
     def _lifted(self, batch: Batch) -> Batch:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from hand_mesh_ros.networks.handmim_pretrain_losses import (
 )
 from hand_mesh_ros.networks.layers.pseudo_keypoints import ViewGeometry
 from hand_mesh_ros.training.ahead import made_ahead
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.config import TrainerConfig
 from hand_mesh_ros.training.handmim_views import (
     MaskConfig,
@@ -128,28 +130,18 @@ class HandMIMPretrainTask(TrainingTask):
         """Let the teacher follow."""
         self.distillation.teacher.follow(self.network, self.options.momentum(step))
 
-    def batches(
-        self,
-        *,
-        split: Literal["train", "val"],
-        seed: int,
-        rank: int,
-        world_size: int,
-        device: torch.device,
-        start_step: int = 0,
-    ) -> Iterator[Batch]:
+    def batches(self, stream: BatchStream) -> Iterator[Batch]:
         """Pairs of views; those for validation are of rendered hands, with the image and labels."""
-        if split == "val":
+        device = stream.device
+        if stream.split == "val":
             yield from self._validation_batches(device)
             return
 
         def endless() -> Iterator[Batch]:
-            step = start_step
-            while True:
-                rng = numpy_stream("train", seed=seed, rank=rank, step=step)
+            for step in itertools.count(stream.start_step):
+                rng = stream.rng(step)
                 images = self._hands.images(self.batch_size, rng, device)
                 yield self._view_pair(images.to(device), rng)
-                step += 1
 
         ahead = self._hands.from_disk or device.type == "cpu"
         yield from made_ahead(endless(), _BATCHES_AHEAD) if ahead else endless()

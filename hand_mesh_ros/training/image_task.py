@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from hand_mesh_ros.evaluation.metrics import distances_m, procrustes
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.training.ahead import made_ahead
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.dataset_crops import DatasetCrops
 from hand_mesh_ros.training.engine_crops import EngineCrops
 from hand_mesh_ros.training.image_pictures import PicturedHand, draw_hands
@@ -102,38 +103,32 @@ class ImageTask(TrainingTask):
 
     # Data.
 
-    def batches(
-        self,
-        *,
-        split: Literal["train", "val"],
-        seed: int,
-        rank: int,
-        world_size: int,
-        device: torch.device,
-        start_step: int = 0,
-    ) -> Iterator[Batch]:
+    def batches(self, stream: BatchStream) -> Iterator[Batch]:
         """Crops by the keys of `engine_crops.py`, and of `two_views.py` where asked for.
 
         Validation hands are the engine's alone, always the same ones.
         """
-        if split == "val":
+        device = stream.device
+        if stream.split == "val":
             yield from self._validation_batches(device)
             return
         hands = self.batch_size // (2 if self.options.two_views else 1)
         of_engine = self._of_engine(hands)
-        steps = range(start_step, 2**62)
+        steps = range(stream.start_step, 2**62)
         parts: list[Iterator[Batch]] = []
         if of_engine:
             made = (
-                self._engine.batch(of_engine, _rng("engine", seed, rank, step), device)
+                self._engine.batch(of_engine, _rng("engine", stream, step), device)
                 for step in steps
             )
             parts.append(made_ahead(made, _BATCHES_AHEAD) if device.type == "cpu" else made)
         if of_engine < hands:
-            n, datasets = hands - of_engine, self._datasets(seed)
+            n, datasets = hands - of_engine, self._datasets(stream.seed)
             cut = (
                 datasets.batch(
-                    n, (step * world_size + rank) * n, _rng("datasets", seed, rank, step)
+                    n,
+                    (step * stream.world_size + stream.rank) * n,
+                    _rng("datasets", stream, step),
                 )
                 for step in steps
             )
@@ -141,7 +136,7 @@ class ImageTask(TrainingTask):
         for step, *together in zip(steps, *parts, strict=False):
             batch = _joined([_on_device(part, device) for part in together])
             if self.options.two_views:
-                number = int(_rng("views", seed, rank, step).integers(2**62))
+                number = int(_rng("views", stream, step).integers(2**62))
                 batch = with_second_views(
                     batch,
                     Dice(number, hands, device),
@@ -267,10 +262,10 @@ class ImageTask(TrainingTask):
 _PURPOSES = ("engine", "datasets", "views")
 
 
-def _rng(purpose: str, seed: int, rank: int, step: int) -> np.random.Generator:
+def _rng(purpose: str, stream: BatchStream, step: int) -> np.random.Generator:
     """Streams of one step that do not depend on each other."""
-    streams = numpy_stream("train", seed=seed, rank=rank, step=step)
-    return np.random.default_rng((int(streams.integers(2**62)), _PURPOSES.index(purpose)))
+    number = int(stream.rng(step).integers(2**62))
+    return np.random.default_rng((number, _PURPOSES.index(purpose)))
 
 
 def _on_device(batch: Batch, device: torch.device) -> Batch:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from hand_mesh_ros.hand_models.torch_hand import rotations_from_6d
 from hand_mesh_ros.hand_models.torch_precision import in_single_precision
 from hand_mesh_ros.hand_models.torch_skeleton import TorchSkeleton
 from hand_mesh_ros.networks.lifter import LifterConfig
+from hand_mesh_ros.networks.procrustes_distance import procrustes_distances
 from hand_mesh_ros.reconstruction.lifter import (
     DETECTOR_CONFIDENCE,
     FEATURES,
@@ -28,12 +30,12 @@ from hand_mesh_ros.reconstruction.lifter import (
     USUAL_LOG_STDDEV,
 )
 from hand_mesh_ros.training.ahead import made_ahead
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.config import TrainerConfig
 from hand_mesh_ros.training.landmark_noise import LandmarkNoise
 from hand_mesh_ros.training.landmark_pictures import draw_skeletons
 from hand_mesh_ros.training.lifter_data import LifterData, LifterDataOptions
-from hand_mesh_ros.training.procrustes_distance import procrustes_distances
-from hand_mesh_ros.training.seeds import VALIDATION_SEED, numpy_stream
+from hand_mesh_ros.training.seeds import VALIDATION_SEED, Split, numpy_stream
 from hand_mesh_ros.training.task import Batch, TrainingTask, register_task
 
 _VALIDATION_HANDS, _VALIDATION_BATCH = 4096, 1024
@@ -82,39 +84,27 @@ class LifterTask(TrainingTask):
         """What confidence the weights know the detector by."""
         return {"detector_confidence": DETECTOR_CONFIDENCE}
 
-    def batches(
-        self,
-        *,
-        split: Literal["train", "val"],
-        seed: int,
-        rank: int,
-        world_size: int,
-        device: torch.device,
-        start_step: int = 0,
-    ) -> Iterator[Batch]:
+    def batches(self, stream: BatchStream) -> Iterator[Batch]:
         """Hands in new views each time, made in another thread."""
+        device, data = stream.device, self._data_of(stream.split)
 
         def on_device(arrays: dict[str, np.ndarray]) -> Batch:
             return {name: torch.from_numpy(values).to(device) for name, values in arrays.items()}
 
-        data = self._data_of(split)
-        if split == "val":
+        if stream.split == "val":
             for step in range(_VALIDATION_HANDS // _VALIDATION_BATCH):
                 rng = numpy_stream("val", seed=VALIDATION_SEED, step=step)
                 yield on_device(data.batch(_VALIDATION_BATCH, rng).arrays())
             return
 
-        def endless() -> Iterator[dict[str, np.ndarray]]:
-            step = start_step
-            while True:
-                rng = numpy_stream("train", seed=seed, rank=rank, step=step)
-                yield data.batch(self.batch_size, rng).arrays()
-                step += 1
-
-        for arrays in made_ahead(endless(), 4):
+        endless = (
+            data.batch(self.batch_size, stream.rng(step)).arrays()
+            for step in itertools.count(stream.start_step)
+        )
+        for arrays in made_ahead(endless, 4):
             yield on_device(arrays)
 
-    def _data_of(self, split: Literal["train", "val"]) -> LifterData:
+    def _data_of(self, split: Split) -> LifterData:
         """Validation hands have other poses and the errors that training doesn't see, as usual."""
         if split not in self._data:
             options, held_out = self.options, split == "val"

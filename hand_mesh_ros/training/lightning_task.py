@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hand_mesh_ros.networks.checkpoint_file import replaced_file
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.config import TrainerConfig
 from hand_mesh_ros.training.schedule import learning_rate_factor
 from hand_mesh_ros.training.seeds import seed_network_step
@@ -40,14 +41,15 @@ class LightningTask(L.LightningModule):
 
     def train_dataloader(self) -> Iterator[Batch]:
         """Endless batches from the present step on, of this process's own."""
-        return self.task.batches(
-            split="train",
+        stream = BatchStream(
+            "train",
+            self.device,
             seed=self.config.seed,
             rank=self.global_rank,
             world_size=self.trainer.world_size,
-            device=self.device,
             start_step=self.global_step,
         )
+        return self.task.batches(stream)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one step; not `batch_idx` but the optimiser's steps count."""

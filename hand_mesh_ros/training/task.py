@@ -14,7 +14,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,8 +22,9 @@ from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.training.config import TrainerConfig
 
 if TYPE_CHECKING:  # a list of names needs no torch
-    import torch
     from torch import Tensor, nn
+
+    from hand_mesh_ros.training.batch_stream import BatchStream
 
 Batch: TypeAlias = "dict[str, Tensor]"
 
@@ -46,28 +47,15 @@ class TrainingTask(ABC):
         self.model, self.batch_size = model, batch_size
 
     @abstractmethod
-    def batches(
-        self,
-        *,
-        split: Literal["train", "val"],
-        seed: int,
-        rank: int,
-        world_size: int,
-        device: torch.device,
-        start_step: int = 0,
-    ) -> Iterator[Batch]:
-        """Batches on the device: endless for "train", all of them for "val".
-
-        The batch of step k depends on (split, seed, rank, k) alone, see `seeds.py`, so that a run
-        resumed at `start_step` goes on with the same data, and each process has its own.
-        """
+    def batches(self, stream: BatchStream) -> Iterator[Batch]:
+        """The batches of that stream."""
 
     @abstractmethod
     def losses(self, batch: Batch, *, step: int) -> dict[str, Tensor]:
         """Weighted scalar terms; their sum is minimised and each is logged.
 
         Args:
-            batch: one of `batches(split="train")`.
+            batch: one of a "train" stream.
             step: number of optimiser steps before this one.
         """
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from hand_mesh_ros.training.articulations import (
     dataset_articulations,
     prior_articulations,
 )
+from hand_mesh_ros.training.batch_stream import BatchStream
 from hand_mesh_ros.training.config import TrainerConfig
-from hand_mesh_ros.training.seeds import VALIDATION_SEED, numpy_stream
+from hand_mesh_ros.training.seeds import VALIDATION_SEED, Split
 from hand_mesh_ros.training.task import Batch, TrainingTask, register_task
 from hand_mesh_ros.training.typed_config import check_ranges, option
 
@@ -90,34 +91,22 @@ class VQManoTask(TrainingTask):
         """The hand model, which moves to the device."""
         return {"hand": self._hand}
 
-    def batches(
-        self,
-        *,
-        split: Literal["train", "val"],
-        seed: int,
-        rank: int,
-        world_size: int,
-        device: torch.device,
-        start_step: int = 0,
-    ) -> Iterator[Batch]:
+    def batches(self, stream: BatchStream) -> Iterator[Batch]:
         """Rotations and shapes, drawn with replacement; validation hands once each."""
-        poses = self._poses_of(split)
+        device, poses = stream.device, self._poses_of(stream.split)
 
         def at(rows: np.ndarray) -> Batch:
             arrays = poses._asdict().items()
             return {name: torch.from_numpy(values[rows]).to(device) for name, values in arrays}
 
-        if split == "val":
+        if stream.split == "val":
             for start in range(0, len(poses.shape), _VALIDATION_BATCH):
                 yield at(np.arange(start, min(start + _VALIDATION_BATCH, len(poses.shape))))
             return
-        step = start_step
-        while True:
-            rng = numpy_stream("train", seed=seed, rank=rank, step=step)
-            yield at(rng.integers(len(poses.shape), size=self.batch_size))
-            step += 1
+        for step in itertools.count(stream.start_step):
+            yield at(stream.rng(step).integers(len(poses.shape), size=self.batch_size))
 
-    def _poses_of(self, split: Literal["train", "val"]) -> Articulations:
+    def _poses_of(self, split: Split) -> Articulations:
         if split not in self._poses:
             options, rng = self.options, np.random.default_rng(_POSE_SEED[split])
             parts = []

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 _SPREAD = 0.1
 """Crop units that landmarks differ by: networks learn faster from numbers of about 1."""
+_Reader = TypeVar("_Reader", bound=nn.Module)
+
+
+def require_cue_reader(reader: _Reader | None) -> _Reader:
+    """The layers that read the cue, of a network that has been given one.
+
+    Raises:
+        ValueError: None: it has been built to take no cue.
+    """
+    if reader is None:
+        raise ValueError("this network takes no landmark_cue; set landmark_cue in its config")
+    return reader
 
 
 def known_cue(cue: Tensor, *, dropout: float) -> tuple[Tensor, Tensor]:
@@ -37,13 +51,15 @@ def landmark_numbers(cue: Tensor, *, dropout: float) -> Tensor:
     return torch.cat([(uv - 0.5) / _SPREAD * weight, weight], dim=2)
 
 
-def optional_numbers(cue: Tensor | None, like: Tensor, *, taken: bool, dropout: float) -> Tensor:
+def optional_numbers(
+    cue: Tensor | None, like: Tensor, *, reader: nn.Module | None, dropout: float
+) -> Tensor:
     """`landmark_numbers`, all 0 where there is no cue.
 
     Args:
         cue: as of `landmark_numbers`, or None.
         like: (B, ...) whose device and type zeros get.
-        taken: whether the network has been built for a cue.
+        reader: as of `require_cue_reader`.
         dropout: as of `landmark_numbers`.
 
     Raises:
@@ -51,8 +67,7 @@ def optional_numbers(cue: Tensor | None, like: Tensor, *, taken: bool, dropout: 
     """
     if cue is None:
         return like.new_zeros(like.shape[0], 21, 3)
-    if not taken:
-        raise ValueError("this network takes no landmark_cue; set landmark_cue in its config")
+    require_cue_reader(reader)
     return landmark_numbers(cue, dropout=dropout)
 
 
