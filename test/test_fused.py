@@ -24,7 +24,10 @@ from hand_mesh_ros.networks.fused_losses import FusedLossWeights, fused_losses
 from hand_mesh_ros.networks.handmim_losses import HandTruth
 from hand_mesh_ros.networks.maskhand import MaskHand, MaskHandConfig
 from hand_mesh_ros.networks.vq_mano import VQManoConfig
+from hand_mesh_ros.reconstruction.hand_cost import EvidenceWeights
+from hand_mesh_ros.reconstruction.landmark_fit import LandmarkFit, LandmarkFitConfig
 from hand_mesh_ros.reconstruction.lifted_start import LIFTED_INPUTS, LiftedStarts
+from hand_mesh_ros.reconstruction.lifter import Lifter
 from hand_mesh_ros.ros.parameters import NodeParameters
 from hand_mesh_ros.rotations import axis_angle_from_rotation
 from hand_mesh_ros.sources.synthetic import SyntheticCamera
@@ -37,6 +40,7 @@ HAND = load_open_hand()
 SIZE = 64
 CONFIG = FusedConfig(image_size_px=SIZE, stage_width=8, levels=2, width=32, hidden=64)
 CPU = torch.device("cpu")
+LENGTH_M = 0.19
 NO_WEIGHTS = FusedLossWeights(**dict.fromkeys((f.name for f in fields(FusedLossWeights)), 0.0))
 
 
@@ -60,13 +64,17 @@ def test_live_that_holds_for_both_hands_wherever_they_are(tmp_path):
     """Crop, mirror, camera, size and place are undone: the lifter's hands come back."""
     path = tmp_path / "fused.safetensors"
     save_network(path, "fused", network(), CONFIG, HAND, preprocessing={}, training={})
-    options = {"known_hand_length_m": 0.19, "max_hands": 2}
     fused = build_reconstructor(
         NodeParameters(
-            model="fused", checkpoint=str(path), backend="torch", device="cpu", **options
+            **{"model": "fused", "checkpoint": str(path), "backend": "torch", "device": "cpu"},
+            **{"known_hand_length_m": LENGTH_M, "max_hands": 2},
         )
     )
-    lifter = build_reconstructor(NodeParameters(model="lifter", **options))
+    # A fit in which landmarks count nothing leaves the lifter's hand, of the known length.
+    unmoved = LandmarkFitConfig(weights=EvidenceWeights(landmark_stddev=10.0))
+    lifter = LandmarkFit(
+        HAND, lifter=Lifter.load("lifter", HAND), known_hand_length_m=LENGTH_M, config=unmoved
+    )
     shown = SyntheticCamera(seed=1, hands=2).frame_at(20)
     tracks = [
         Track(h.track_id, detection_of(h.keypoints_px, h.side), h.side, 0.9, is_new=True)

@@ -13,11 +13,10 @@ from hand_mesh_ros.hand_models.open_hand import load_open_hand
 from hand_mesh_ros.hand_models.pose_prior import PosePrior
 from hand_mesh_ros.reconstruction.kinematics import HandKinematics
 from hand_mesh_ros.reconstruction.landmark_fit import (
-    LIFTED_DEPTH_STDDEV,
     LandmarkFit,
     LandmarkFitConfig,
 )
-from hand_mesh_ros.reconstruction.lifter import Lifter
+from hand_mesh_ros.reconstruction.lifter import LIFTED_DEPTH_STDDEV, Lifter
 from hand_mesh_ros.training.landmark_noise import LandmarkNoise
 from hand_mesh_ros.types import Detection, Frame, Track
 

@@ -13,7 +13,7 @@ from hand_mesh_ros.evaluation.samples import Convention, SeenSample
 from hand_mesh_ros.hand_models.anatomy import Anatomy
 from hand_mesh_ros.hand_models.mano import load_mano
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
-from hand_mesh_ros.reconstruction.landmark_fit import MIN_LANDMARKS
+from hand_mesh_ros.reconstruction.landmark_view import MIN_LANDMARKS
 from hand_mesh_ros.reconstruction.lifter import NETWORK, Lifter
 
 

@@ -31,7 +31,8 @@ from hand_mesh_ros.reconstruction.hand_cost import (
     HandState,
     KnownShape,
 )
-from hand_mesh_ros.reconstruction.lifter import LiftedHand, Lifter
+from hand_mesh_ros.reconstruction.landmark_view import show_a_hand
+from hand_mesh_ros.reconstruction.lifter import LIFTED_DEPTH_STDDEV, LiftedHand, Lifter
 from hand_mesh_ros.rotations import rotation_between, rotations_to_directions
 from hand_mesh_ros.types import Detection, Frame, Reconstruction, Track
 
@@ -60,12 +61,6 @@ class LandmarkFitConfig:
 
 
 PALM_KEYPOINTS = np.array([0, 1, 5, 9, 13, 17])
-MIN_LANDMARKS = 6
-NARROWEST = 0.02
-"""Width over length of landmarks, as standard deviations: a hand seen edge-on has 0.1 or more."""
-LIFTED_DEPTH_STDDEV = 0.02
-"""Of the depth that the lifter sees, as a share of it: on hands and errors that it was not trained
-with the median error is 1.9% (so 2.9%), but it errs as the landmarks do, and knows that they do."""
 MOST_COST_RATIO = 1.5
 """A frame that costs more than this many times the last one is looked at afresh."""
 USUAL_COST = 40.0
@@ -199,9 +194,9 @@ class LandmarkFit:
     def _evidence(self, frame: Frame, track: Track, shape: KnownShape) -> Evidence | None:
         detection: Detection = track.detection
         rays = frame.camera.rays(detection.keypoints_px)
-        usable = np.isfinite(rays).all(axis=1)
-        if usable.sum() < MIN_LANDMARKS or _on_a_line(rays[usable]):
+        if not show_a_hand(rays):
             return None
+        usable = np.isfinite(rays).all(axis=1)
         if track.side is Side.LEFT:
             rays = rays * [-1.0, 1.0]
         extent = np.ptp(rays[usable], axis=0).max()
@@ -374,11 +369,3 @@ def _relative_m(track: Track, rays: np.ndarray) -> np.ndarray | None:
     # The detector looks along the hand's own line of sight, not the camera's axis.
     middle = np.append(rays[np.isfinite(rays).all(axis=1)].mean(0), 1.0)
     return (relative - relative.mean(0)) @ rotations_to_directions(middle[None])[0].T
-
-
-def _on_a_line(rays: np.ndarray) -> bool:
-    x, y = (rays - rays.sum(0) / len(rays)).T
-    xx, xy, yy = float(x @ x), float(x @ y), float(y @ y)
-    # The eigenvalues of the covariance: half of the trace, plus and minus this.
-    middle, half = 0.5 * (xx + yy), float(np.hypot(0.5 * (xx - yy), xy))
-    return middle - half <= NARROWEST**2 * (middle + half)

@@ -19,6 +19,10 @@ _SMALLEST = 1e-6
 _NEAREST = 0.05
 """Landmarks farther than 87 degrees from the hand's middle would be behind the imagined camera."""
 
+MIN_LANDMARKS = 6
+NARROWEST = 0.02
+"""Width over length of landmarks, as standard deviations: a hand seen edge-on has 0.1 or more."""
+
 
 @dataclass(frozen=True, eq=False)
 class LandmarkViews:
@@ -84,3 +88,15 @@ def _upright(xy: np.ndarray, present: np.ndarray) -> np.ndarray:
     down_x, down_y = -up.T
     # The second axis of an image points down.
     return np.stack([down_y, down_x, -down_x, down_y], axis=1).reshape(-1, 2, 2)
+
+
+def show_a_hand(rays: np.ndarray) -> bool:
+    """Whether (21, 2) rays are enough for a hand: `MIN_LANDMARKS` finite ones, not on a line."""
+    usable = rays[np.isfinite(rays).all(axis=1)]
+    if len(usable) < MIN_LANDMARKS:
+        return False
+    x, y = (usable - usable.sum(0) / len(usable)).T
+    xx, xy, yy = float(x @ x), float(x @ y), float(y @ y)
+    # The eigenvalues of the covariance: half of the trace, plus and minus this.
+    middle, half = 0.5 * (xx + yy), float(np.hypot(0.5 * (xx - yy), xy))
+    return middle - half > NARROWEST**2 * (middle + half)
