@@ -14,7 +14,7 @@ from hand_mesh_ros.hand_models.vertex_keypoints import vertex_keypoint_weights
 from hand_mesh_ros.hand_size import HandSize
 from hand_mesh_ros.reconstruction.hand_cost import NEAREST_M
 from hand_mesh_ros.reconstruction.landmark_view import show_a_hand
-from hand_mesh_ros.reconstruction.lifter import LIFTED_DEPTH_STDDEV, Lifter
+from hand_mesh_ros.reconstruction.lifter import Lifter
 
 LIFTED_INPUTS = ("lifted_rotations", "lifted_shape", "lifted_uv", "lifted_stddev_m")
 """Names of what networks take."""
@@ -29,8 +29,6 @@ class LiftedStart:
     2) anatomical keypoints in crop units, (21,) m their deviations about the hand's centre."""
     centre_m: np.ndarray
     """(3,) m, mean of the keypoints that a detector marks, axes of the crop's camera."""
-    depth_stddev: float
-    """Of its depth, as a share of it."""
 
 
 class LiftedStarts:
@@ -92,5 +90,4 @@ class LiftedStarts:
         return LiftedStart(
             {k: v.astype(np.float32) for k, v in zip(LIFTED_INPUTS, values, strict=True)},
             centre_m=ratio * (hand.keypoints_m.mean(0) + wrist),
-            depth_stddev=LIFTED_DEPTH_STDDEV,
         )
