@@ -141,6 +141,13 @@ def test_gaussian_maps_peak_at_their_pixel():
     assert maps[0, 0, 12, 4].item() == pytest.approx(np.exp(-0.5), abs=1e-6)
 
 
+def test_far_from_its_dot_a_gaussian_map_is_zero_and_never_nearly():
+    """Numbers below 1e-38 are correct, and make a convolution several times as slow."""
+    maps = gaussian_maps(torch.rand(4, 21, 2) * 1.4 - 0.2, 32, 0.03)
+    assert maps[maps > 0.0].min() > 1e-30
+    assert (maps == 0.0).float().mean() > 0.5
+
+
 # --- ResNet ---------------------------------------------------------------------------------------
 
 

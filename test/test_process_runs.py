@@ -27,6 +27,8 @@ from process_samples import (
 from hand_mesh_ros.cli.main import main
 from hand_mesh_ros.processing import recording
 from hand_mesh_ros.processing.output_folder import locked
+from hand_mesh_ros.processing.ray_workers import gpu_share
+from hand_mesh_ros.ros.parameters import NodeParameters
 
 SMALL = {"width": 160, "height": 120, "noise": 0.0}
 SEEN = {"width": 320, "height": 240, "noise": 0.0}
@@ -301,7 +303,11 @@ def test_workers_make_the_same_files_and_one_that_dies_is_replaced(tmp_path, ref
     process = start(*paths, "-o", out, "--workers", 2)
     wait_for(lambda: unfinished(out), "a worker at work")
     children = psutil.Process(process.pid).children()
-    next(p for p in children if "spawn_main" in str(p.cmdline())).kill()
+    workers = [p for p in children if "spawn_main" in str(p.cmdline())]
+    wait_for(lambda: all(len(p.cpu_affinity()) == 1 for p in workers), "workers of one core each")
+    held_to = {core for p in workers for core in p.cpu_affinity()}
+    assert len(held_to) == min(2, len(os.sched_getaffinity(0)))
+    workers[0].kill()
     output, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert files_of(out) == expected
@@ -333,6 +339,22 @@ def test_ray_actors_make_the_same_files_and_one_that_is_lost_is_replaced(tmp_pat
     said = run_and_lose_one(ray, paths, tmp_path / "out")
     assert files_of(tmp_path / "out") == expected
     assert sum("its worker was lost; it is done again" in line for line in said) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "num_gpus", "actors", "share"),
+    [
+        ({"model": "m3dhmr"}, 2.0, 2, 1.0),
+        ({"model": "m3dhmr"}, 2.0, 3, 0.5),  # two thirds each would leave the third without
+        ({"model": "m3dhmr"}, 4.0, 2, 1.0),
+        ({"model": "m3dhmr"}, 0.0, 2, 0.0),
+        ({"model": "m3dhmr", "device": "cpu"}, 2.0, 2, 0.0),
+        ({"model": "lifter"}, 2.0, 2, 0.0),
+    ],
+)
+def test_ray_actors_share_the_gpus_that_their_model_uses(parameters, num_gpus, actors, share):
+    chosen = settings(parameters=NodeParameters.from_overrides(parameters))
+    assert gpu_share(chosen, num_gpus=num_gpus, actors=actors) == share
 
 
 def test_without_ray_its_install_line_is_told(tmp_path, capsys, monkeypatch):

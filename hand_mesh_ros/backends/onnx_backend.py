@@ -52,8 +52,10 @@ class OnnxBackEnd:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = usable_threads() if threads is None else threads
         options.inter_op_num_threads = 1
-        # Threads that spin between frames take the processor from the detector.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads may spin while a frame is in work; between frames they would take the processor
+        # from the detector.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=providers)

@@ -41,6 +41,8 @@ Parameters of the pipeline and names of the output bag's topics are set as for t
   hand-mesh process drive.mcap -o out --ros-args -p known_hand_length_m:=0.19 -r __ns:=/robot
 """
 
+_RAY_ACTORS = 2
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
@@ -91,7 +93,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("work")
     group.add_argument("--model", metavar="NAME", help="stands for -p model:=NAME")
     group.add_argument(
-        "--workers", type=int, metavar="N", help="processes (default: 1; with --ray: actors, 2)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes of one core each (default: one that takes what cores it can use; with "
+        "--ray: actors, 2)",
     )
     group.add_argument(
         "--ray",
@@ -108,13 +114,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Process all recordings; 1 if one of them failed."""
     settings = _settings(args)
-    num_workers = (2 if args.ray else 1) if args.workers is None else args.workers
-    if num_workers < 1:
-        raise UsageError(f"--workers is {num_workers}, expected 1 or more")
+    if args.workers is not None and args.workers < 1:
+        raise UsageError(f"--workers is {args.workers}, expected 1 or more")
     check_writable(args.report)
     try:
         with locked(args.out):
-            console = _process(args, settings, num_workers)
+            console = _process(args, settings)
     except (UnfitWorkerError, ProcessingError) as error:
         raise UsageError(str(error)) from error
     except OSError as error:
@@ -123,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if console.failures else 0
 
 
-def _process(args: argparse.Namespace, settings: Settings, num_workers: int) -> _Console:
+def _process(args: argparse.Namespace, settings: Settings) -> _Console:
     jobs, not_found = find_jobs(args.inputs, settings)
     console = _Console(args.out)
     for failure in not_found:
@@ -134,9 +139,13 @@ def _process(args: argparse.Namespace, settings: Settings, num_workers: int) -> 
     console.start(todo)
     try:
         if args.ray:
-            run_on_ray(todo, settings, args.out, console, address=args.ray, num_workers=num_workers)
-        elif num_workers > 1:
-            run_workers(todo, settings, args.out, console, num_workers=num_workers)
+            run_on_ray(
+                *(todo, settings, args.out, console),
+                address=args.ray,
+                num_workers=args.workers or _RAY_ACTORS,
+            )
+        elif args.workers is not None:
+            run_workers(todo, settings, args.out, console, num_workers=args.workers)
         else:
             run_here(todo, settings, args.out, console)
     except KeyboardInterrupt:

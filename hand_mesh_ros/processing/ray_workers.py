@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hand_mesh_ros.assembly import IMAGE_NETWORKS
 from hand_mesh_ros.processing.jobs import Job
 from hand_mesh_ros.processing.listener import MAX_ATTEMPTS, Listener, UnfitWorkerError
 from hand_mesh_ros.processing.recording import RecordingProcessor
@@ -35,7 +37,8 @@ def run_on_ray(
         out: folder of outputs, the same on every node.
         listener: told what happens.
         address: of the cluster ("auto", "ray://host:10001"), or "local" to start one here.
-        num_workers: actors, each with a pipeline and a CPU of its own.
+        num_workers: actors, each with a pipeline and a CPU of its own, and for image networks
+            with its share of the cluster's GPUs.
 
     Raises:
         UnfitWorkerError: Ray is missing, or no actor can be made of these settings.
@@ -59,7 +62,9 @@ def _run(
     listener: Listener,
     num_workers: int,
 ) -> None:
-    actor_type = ray.remote(num_cpus=1, max_restarts=0)(RayWorker)
+    # Ray hides the GPUs from an actor that asks for none.
+    gpus = gpu_share(settings, num_gpus=ray.cluster_resources().get("GPU", 0.0), actors=num_workers)
+    actor_type = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(RayWorker)
     # Absolute: an actor has a working folder of its own.
     new_actor = lambda: actor_type.remote(settings, out.resolve())  # noqa: E731
     waiting, attempts = deque(jobs), Counter[str]()
@@ -90,6 +95,14 @@ def _run(
             listener.finished(job, value)
         else:
             listener.failed(job, value)
+
+
+def gpu_share(settings: Settings, *, num_gpus: float, actors: int) -> float:
+    """Of one GPU, for each actor, such that all of them find room; 0 where none is of use."""
+    parameters = settings.parameters
+    if parameters.model not in IMAGE_NETWORKS or parameters.device == "cpu" or num_gpus < 1.0:
+        return 0.0
+    return 1.0 / math.ceil(actors / math.floor(num_gpus))
 
 
 class RayWorker:

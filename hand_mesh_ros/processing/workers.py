@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 from collections import Counter, deque
@@ -43,11 +44,23 @@ def run_workers(
 ) -> None:
     """Do recordings in several processes; a recording whose process died is done again.
 
+    Args:
+        jobs: the recordings.
+        settings: of the run.
+        out: folder of outputs.
+        listener: told what happens.
+        num_workers: processes, each held to one core, so that they neither get in each other's
+            way nor take more of the machine than was asked for.
+
     Raises:
         UnfitWorkerError: the settings are of no use to any worker.
     """
     waiting, attempts = deque(jobs), Counter[str]()
-    workers = [_Worker(settings, out) for _ in range(min(num_workers, len(jobs)))]
+    cores = _usable_cores()
+    workers = [
+        _Worker(settings, out, core=cores[i % len(cores)] if cores else None)
+        for i in range(min(num_workers, len(jobs)))
+    ]
     try:
         for worker in workers:
             worker.give(waiting.popleft())
@@ -66,7 +79,7 @@ def run_workers(
                         code = worker.exit_code()
                         listener.failed(job, f"its worker died {MAX_ATTEMPTS} times (code {code})")
                     worker.stop()
-                    workers[workers.index(worker)] = worker = _Worker(settings, out)
+                    workers[workers.index(worker)] = worker = worker.successor()
                 if worker.job is None and waiting:
                     worker.give(waiting.popleft())
     finally:
@@ -77,15 +90,23 @@ def run_workers(
 class _Worker:
     """A process, and what it is at."""
 
-    def __init__(self, settings: Settings, out: Path) -> None:
+    def __init__(self, settings: Settings, out: Path, *, core: int | None) -> None:
+        self._made_of = settings, out, core
         context = multiprocessing.get_context("spawn")  # threads of ours must not be copied
         self.connection, its_end = context.Pipe()
         self.job: Job | None = None
         self.frames_done = 0
-        self._process = context.Process(target=_serve, args=(its_end, settings, out), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(its_end, settings, out, core), daemon=True
+        )
         with _without_interrupts():
             self._process.start()
         its_end.close()
+
+    def successor(self) -> _Worker:
+        """One more like it, on the same core."""
+        settings, out, core = self._made_of
+        return _Worker(settings, out, core=core)
 
     def give(self, job: Job) -> None:
         """Let it do a recording."""
@@ -125,8 +146,15 @@ def _listen(worker: _Worker, listener: Listener) -> bool:
     return True
 
 
-def _serve(connection: Connection, settings: Settings, out: Path) -> None:
+def _usable_cores() -> list[int]:
+    """Those that this process may use; none where the system doesn't say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def _serve(connection: Connection, settings: Settings, out: Path, core: int | None) -> None:
     """Life of a worker: jobs in, (kind, value) out, until the other end is closed."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     with contextlib.suppress(EOFError, OSError), _log_to(lambda text: _send(connection, text)):
         try:
             processor = _processor(settings, out)
