@@ -177,7 +177,9 @@ class Lifter:
     def _run(self, features: np.ndarray) -> np.ndarray:
         """(82,) outputs for (F,) features; the same as the module in `networks/lifter.py`."""
         (weight, bias), *blocks, (last_weight, last_bias) = self._layers
-        x = features @ weight + bias
+        # Without a last frame's answer there is nothing behind the landmarks.
+        known = slice(None if features[HAS_PREVIOUS] else PREVIOUS.start)
+        x = features[known] @ weight[known] + bias
         for (inner, inner_bias), (outer, outer_bias) in zip(blocks[::2], blocks[1::2], strict=True):
             x = x + _after_relu(_after_relu(x, inner) + inner_bias, outer) + outer_bias
         return _after_relu(x, last_weight) + last_bias
