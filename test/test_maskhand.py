@@ -33,7 +33,14 @@ from hand_mesh_ros.networks.maskhand_losses import (
     MaskHandLossWeights,
     masked_cross_entropy,
 )
-from hand_mesh_ros.networks.maskhand_sampling import TokenPrediction, mean_codes, sample_codes
+from hand_mesh_ros.networks.maskhand_sampling import (
+    TokenPrediction,
+    drawn_hands,
+    group_means,
+    groups,
+    likeliest_codes,
+    mean_codes,
+)
 from hand_mesh_ros.networks.vq_mano import VQMano, VQManoConfig
 from hand_mesh_ros.training.run_config import default_run_config
 from hand_mesh_ros.training.trainer import build_task, train
@@ -211,14 +218,13 @@ class Scripted:
         return TokenPrediction(self.logits.expand(n, -1, -1), torch.full((n, 3), len(self.shown)))
 
 
-def scripted_sampling(steps, *, draws=None, temperature=1.0, hands=1, tokens=8, codes=6):
+def scripted_sampling(steps, *, tokens=8, codes=6):
     generator = torch.Generator().manual_seed(4)
     logits = 3.0 * torch.randn(1, tokens, codes, generator=generator)
     codebook = torch.randn(codes, 2, generator=generator)
     model = Scripted(logits)
-    index = torch.zeros(hands, tokens, dtype=torch.int64)
-    found = sample_codes(model, codebook, index, steps=steps, draws=draws, temperature=temperature)
-    return model, codebook, found
+    index = torch.zeros(1, tokens, dtype=torch.int64)
+    return model, codebook, likeliest_codes(model, codebook, index, steps=steps)
 
 
 def test_each_pass_keeps_the_most_confident_codes():
@@ -235,7 +241,7 @@ def test_each_pass_keeps_the_most_confident_codes():
         assert not (after & ~before).any()
     assert torch.equal(found.index[0], best.indices)
     assert found.hand.unique().item() == 4.0  # of the last pass
-    assert found.likelihood.item() == pytest.approx(best.values.log().mean().exp().item(), rel=1e-5)
+    assert torch.equal(found.first_logits, model.logits)
     torch.testing.assert_close(found.embedding[0], share @ codebook)
 
 
@@ -244,10 +250,7 @@ def test_what_is_explained_goes_from_nothing_to_all_with_certainty():
 
     def explained(logits):
         index = torch.zeros(1, 8, dtype=torch.int64)
-        found = sample_codes(
-            Scripted(logits), codebook, index, steps=3, draws=None, temperature=1.0
-        )
-        return found.explained.item()
+        return likeliest_codes(Scripted(logits), codebook, index, steps=3).explained.item()
 
     sure = torch.zeros(1, 8, 6)
     sure[..., 2] = 30.0
@@ -263,25 +266,104 @@ def test_what_is_explained_goes_from_nothing_to_all_with_certainty():
     assert explained(alike) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_draws_decide_all_hands_but_the_first():
+class Answering:
+    """A transformer that expects other codes where others are shown."""
+
+    def __init__(self, codes=6, width=2):
+        generator = torch.Generator().manual_seed(4)
+        self.codebook = torch.randn(codes, width, generator=generator)
+        self.shown = []
+
+    def __call__(self, codes, masked):
+        self.shown.append((codes.clone(), masked.clone()))
+        known = torch.where(masked[..., None], 0.0, codes).sum(1)  # (N, D)
+        logits = (known @ self.codebook.T)[:, None].expand(-1, codes.shape[1], -1)
+        return TokenPrediction(logits, known)
+
+
+def drawn(draws, *, tokens=3, temperature=1.0):
+    model = Answering()
+    logits = 2.0 * torch.randn(1, draws.shape[2], 6, generator=torch.Generator().manual_seed(5))
+    logits = logits.expand(len(draws), -1, -1)
+    how = {"tokens": tokens, "temperature": temperature}
+    return model, logits, drawn_hands(model, model.codebook, logits, draws, **how)
+
+
+def test_a_drawn_hand_is_a_few_codes_and_what_is_likely_beside_them():
+    draws = torch.rand(40, 2, 8, generator=torch.Generator().manual_seed(0))
+    model, logits, found = drawn(draws)
+    ((codes, masked),) = model.shown
+    assert ((~masked).sum(1) == 3).all()
+    # Which ones is up to chance alone, which codes up to their probabilities.
+    taken = draws[:, 1].topk(3, dim=1).indices
+    assert not masked.gather(1, taken).any()
+    expected = model.codebook[drawn_codes(logits, draws[:, 0], 1.0)]
+    torch.testing.assert_close(codes[~masked], expected[~masked])
+    torch.testing.assert_close(found.embedding[~masked], expected[~masked])
+    share = torch.softmax(found.hand @ model.codebook.T, 1)  # of what was shown
+    means = (share @ model.codebook)[:, None].expand(-1, 8, -1)
+    torch.testing.assert_close(found.embedding[masked], means[masked])
+    assert torch.equal(drawn(draws)[2].embedding, found.embedding)
+    likely = drawn(draws, temperature=0.0)
+    torch.testing.assert_close(
+        likely[2].embedding[~masked], model.codebook[logits.argmax(2)][~masked]
+    )
+
+
+def test_which_codes_are_taken_does_not_depend_on_how_probable_they_are():
+    """By confidence, improbable codes would be drawn again until all hands are alike."""
+    draws = torch.rand(4000, 2, 8, generator=torch.Generator().manual_seed(0))
+    model, logits, _ = drawn(draws)
+    ((_, masked),) = model.shown
+    chosen = drawn_codes(logits, draws[:, 0], 1.0)
+    share = torch.softmax(logits, 2).gather(2, chosen[..., None])[..., 0]
+    assert share[~masked].mean().item() == pytest.approx(share.mean().item(), abs=0.01)
+    assert share.std() > 0.1
+
+
+def slow_groups(points, number, rounds):
+    """K-means by loops: the first centre stays at the origin."""
+    centres = [np.zeros(points.shape[1]), *points[: number - 1]]
+    for _ in range(rounds):
+        names = [int(np.argmin([((p - c) ** 2).sum() for c in centres])) for p in points]
+        for k in range(1, number):
+            own = [p for p, name in zip(points, names, strict=True) if name == k]
+            centres[k] = np.mean(own, axis=0) if own else np.zeros(points.shape[1])
+    return np.array(names)
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+def test_groups_are_those_of_k_means_about_the_origin(rounds):
+    points = torch.randn(3, 40, 4, generator=torch.Generator().manual_seed(0))
+    members = groups(points, 6, rounds=rounds)
+    assert members.shape == (3, 6, 40)
+    assert (members.sum(1) == 1.0).all()
+    for row in range(3):
+        expected = slow_groups(points[row].double().numpy(), 6, rounds)
+        np.testing.assert_array_equal(members[row].argmax(0), expected)
+
+
+def test_points_that_are_alike_leave_groups_empty_and_one_group_takes_all():
+    points = torch.tensor([[[2.0, 0.0], [2.0, 0.0], [2.2, 0.0], [0.1, 0.0], [-0.1, 0.1]]])
+    members = groups(points, 3, rounds=3)
+    assert members.argmax(1).tolist() == [[1, 1, 1, 0, 0]]
+    means = group_means(members, points, torch.tensor([[7.0, 8.0]]))
+    torch.testing.assert_close(means, torch.tensor([[[7.0, 8.0], [6.2 / 3, 0.0], [7.0, 8.0]]]))
+    assert (groups(points, 1, rounds=2) == 1.0).all()
+
+
+def test_means_of_groups_are_nearer_to_another_draw_than_as_many_draws():
     generator = torch.Generator().manual_seed(0)
-    draws = torch.rand(2, 3, 5, 8, generator=generator)
-    model, codebook, found = scripted_sampling(5, draws=draws, hands=8)
-    best = model.logits[0].argmax(1)
-    rows = found.index.view(2, 4, 8)
-    assert (rows[:, 0] == best).all()
-    assert len(torch.unique(rows[:, 1:].flatten(0, 1), dim=0)) > 3
-    # Drawn hands are decoded from their very codes.
-    drawn = codebook[rows[:, 1:]]
-    torch.testing.assert_close(found.embedding.view(2, 4, 8, 2)[:, 1:], drawn)
-    kept = ~model.shown[-1][1].view(2, 4, 8)[:, 1:]
-    shown = model.shown[-1][0].view(2, 4, 8, 2)[:, 1:]
-    torch.testing.assert_close(shown[kept], drawn[kept])
-    again = scripted_sampling(5, draws=draws, hands=8)[2]
-    assert torch.equal(again.index, found.index)
-    cold = scripted_sampling(5, draws=draws, hands=8, temperature=0.0)[2]
-    assert (cold.index == best).all()
-    assert (found.likelihood.view(2, 4)[:, 1:] <= found.likelihood[0] + 1e-6).all()
+    wide = torch.tensor([3.0, 2.0, 1.0, 1.0, 0.5, 0.5])
+    points = wide * torch.randn(200, 64, 6, generator=generator)
+    truth = wide * torch.randn(200, 1, 6, generator=generator)
+    origin = torch.zeros(200, 6)
+    means = group_means(groups(points, 8, rounds=5), points, origin)
+    draws = torch.cat([origin[:, None], points[:, :7]], dim=1)
+    of_means, of_draws = (
+        (hands - truth).norm(dim=2).amin(1).mean().item() for hands in (means, draws)
+    )
+    assert of_means < 0.93 * of_draws
 
 
 def test_one_step_takes_all_codes_at_once():
@@ -317,25 +399,54 @@ def test_outputs_are_one_consistent_hand():
 
 
 def test_the_first_hand_is_the_likeliest_whatever_is_drawn():
-    net = network(num_hypotheses=4).eval()
+    net = network(num_hypotheses=4, num_draws=20).eval()
     given = inputs()
     with torch.no_grad():
         alone = net(**given)
         again = net(**given)
-        draws = torch.rand(2, 3, 5, 15, generator=torch.Generator().manual_seed(0))
+        draws = torch.rand(2, 20, 2, 15, generator=torch.Generator().manual_seed(0))
         among = net(**given, draws=draws)
+        others = net(**given, draws=1.0 - draws)["hypotheses_vertices_m"]
     for name, values in alone.items():
         assert torch.equal(again[name], values)
         torch.testing.assert_close(among[name], values, atol=1e-5, rtol=1e-4)
     hands = among["hypotheses_vertices_m"]
     assert hands.shape == (2, 4, 778, 3)
     torch.testing.assert_close(hands[:, 0], alone["vertices_m"], atol=1e-5, rtol=0)
-    assert among["hypotheses_score"].shape == (2, 4)
+    torch.testing.assert_close(others[:, 0], hands[:, 0], atol=1e-5, rtol=0)
+    assert ((others - hands)[:, 1:].norm(dim=3).mean(2) > 1e-4).all()
     spread = (hands - hands[:, :1]).norm(dim=3).mean(2)  # (2, 4)
     assert (spread[:, 1:] > 1e-4).all()
+    # Probabilities: each of 21 hands is in one group, and the likeliest is in its own.
+    counts = 21.0 * among["hypotheses_score"]
+    torch.testing.assert_close(counts, counts.round(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(counts.sum(1), torch.full((2,), 21.0))
+    assert (counts[:, 0] > 0.5).all()
+
+
+def test_hypotheses_of_as_many_draws_are_these_draws():
+    """Every group is one drawn hand, which is made here by itself."""
+    net = network(num_hypotheses=4, num_draws=3, drawn_share=0.2).eval()
+    given = inputs()
+    draws = torch.rand(2, 3, 2, 15, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        cold = network(temperature=0.0).eval()(**given, draws=draws)["hypotheses_score"]
-    torch.testing.assert_close(cold, cold[:, :1].expand(2, 4))
+        found = net(**given, draws=draws)
+        torch.testing.assert_close(found["hypotheses_score"], torch.full((2, 4), 0.25))
+        for crop, number in np.ndindex(2, 3):
+            one = {name: x[crop : crop + 1] for name, x in given.items()}
+            context = net.context(**one)
+            values = net.values_of(context)
+            made = drawn_hands(
+                lambda codes, masked, c=context, v=values: net.predicted(c, v, codes, masked),
+                net.codebook,
+                net.sampled(context, values).first_logits,
+                draws[crop, number : number + 1],
+                tokens=3,
+                temperature=1.0,
+            )
+            hand = net.posed(made.embedding, made.hand, context.uv).vertices_m[0]
+            among = found["hypotheses_vertices_m"][crop, 1 + number]
+            torch.testing.assert_close(among, hand, atol=1e-5, rtol=0)
 
 
 def test_the_hand_is_read_with_the_codes_that_are_known():
@@ -437,6 +548,8 @@ def test_the_small_network_is_small():
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"temperature": -1.0}, "temperature must be 0 or more, got -1.0"),
         ({"num_hypotheses": 0}, "num_hypotheses must be at least 1, got 0"),
+        ({"num_hypotheses": 9, "num_draws": 7}, "num_draws must be at least 8, got 7"),
+        ({"drawn_share": 0.0}, r"drawn_share must be in \(0, 1\], got 0.0"),
         ({"cue_dropout": 1.0}, r"cue_dropout must be in \[0, 1\), got 1.0"),
         ({"keypoints": "mine"}, "keypoints must be one of"),
     ],
@@ -453,8 +566,8 @@ def test_bad_inputs_say_what_was_expected():
         net(given["image"][:, :, :32, :32])
     with pytest.raises(ValueError, match=r"landmark_cue must be \(B, 21, 3\)"):
         net(given["image"], given["landmark_cue"][..., :2])
-    with pytest.raises(ValueError, match=r"draws must be \(B, H - 1, 5, 15\).*\(2, 3, 4, 15\)"):
-        net(**given, draws=torch.rand(2, 3, 4, 15))
+    with pytest.raises(ValueError, match=r"draws must be \(B, 64, 2, 15\).*\(2, 3, 2, 15\)"):
+        net(**given, draws=torch.rand(2, 3, 2, 15))
 
 
 # Losses and training.
@@ -562,6 +675,6 @@ def test_eight_crops_are_learned_by_heart(codes):
 
 def test_onnx_runtime_draws_the_same_hands():
     """One graph for every batch; few layers, since exporting is what takes the time."""
-    net = network(num_hypotheses=3, steps=2, layers=1, levels=1)
+    net = network(num_hypotheses=3, num_draws=6, steps=2, layers=1, levels=1)
     assert list(net.example_inputs(1)) == ["image", "landmark_cue", "draws"]
     assert_onnx_agrees(net, 1, 3)

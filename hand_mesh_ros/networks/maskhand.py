@@ -2,7 +2,7 @@
 
 A transformer learns the distribution of VQ-MANO's codes (`vq_mano.py`) from crops and partly hidden
 codes. A hand is found in a few steps: all codes are hidden at first, the most confident of each
-step stay. Several hands are drawn in the same way; the first one is always the likeliest.
+step stay. That is the likeliest one; others are drawn beside it (`maskhand_sampling.py`).
 
 The paper's sizes are not published; what it leaves open is from MoMask and Deformable DETR. Ours:
 the global rotation, shape and camera are read off a token of their own, which sees the codes that
@@ -31,12 +31,21 @@ from hand_mesh_ros.networks.layers.landmark_context import LandmarkContext
 from hand_mesh_ros.networks.layers.multi_scale import RESNETS, BackboneName
 from hand_mesh_ros.networks.layers.vit import Attention, Mlp
 from hand_mesh_ros.networks.maskhand_context import Context, ContextEncoder
-from hand_mesh_ros.networks.maskhand_sampling import Sampled, TokenPrediction, sample_codes
+from hand_mesh_ros.networks.maskhand_sampling import (
+    Sampled,
+    TokenPrediction,
+    drawn_hands,
+    group_means,
+    groups,
+    likeliest_codes,
+)
 from hand_mesh_ros.networks.registry import register_network
 from hand_mesh_ros.networks.vq_mano import NUM_JOINTS, ArticulationDecoder, VQMano, VQManoConfig
 
 _START_SIDES_PER_M = 4.5
 _START_GAIN = 0.01
+_ROUNDS = 5
+"""Of the groups of drawn hands: more change next to nothing."""
 _PLACE_LOGIT = 4.0
 """Of the first places: a token looks at its joint's landmark, and a little at the others."""
 
@@ -73,10 +82,14 @@ class MaskHandConfig:
     """Share of training samples that get no cue, so that the network can do without."""
     steps: int = 5
     """T, in which all codes become known."""
-    temperature: float = 1.0
-    """Of the hands that are drawn beside the likeliest; 0: all are that one."""
     num_hypotheses: int = 1
-    """Hands that `example_inputs` asks for, so that an engine is made for so many."""
+    """H, the likeliest hand and others."""
+    num_draws: int = 64
+    """N, from H - 1 on: hands that are drawn; each hypothesis stands for a group of them."""
+    drawn_share: float = 1.0 / 3.0
+    """Of a drawn hand's codes; the others are what they are on average beside these."""
+    temperature: float = 1.0
+    """Of drawn codes; 0: the most probable ones."""
     keypoints: Literal["anatomical", "detector"] = "anatomical"
     """Which of the hand model's keypoints all 21 are, in the image and in space."""
 
@@ -84,6 +97,7 @@ class MaskHandConfig:
         for name in ("stage_width", "levels", "heads", "points", "layers", "steps"):
             _at_least(name, getattr(self, name), 1)
         _at_least("num_hypotheses", self.num_hypotheses, 1)
+        _at_least("num_draws", self.num_draws, max(1, self.num_hypotheses - 1))
         _at_least("graph_blocks", self.graph_blocks, 0)
         for name, known in (
             ("backbone", get_args(BackboneName)),
@@ -106,6 +120,8 @@ class MaskHandConfig:
             raise ValueError(f"cue_stddev must be positive, got {self.cue_stddev}")
         if not 0.0 <= self.cue_dropout < 1.0:
             raise ValueError(f"cue_dropout must be in [0, 1), got {self.cue_dropout}")
+        if not 0.0 < self.drawn_share <= 1.0:
+            raise ValueError(f"drawn_share must be in (0, 1], got {self.drawn_share}")
         if not 0.0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
 
@@ -186,62 +202,82 @@ class MaskHand(nn.Module):
             image: (B, 3, S, S) RGB in [0, 1].
             landmark_cue: (B, 21, 3) u, v in crop units and a weight from 0 (unknown) to 1. None is
                 the same as all unknown.
-            draws: (B, H - 1, T, M) uniform random numbers in [0, 1), which decide the hands beside
-                the likeliest one; None for that one alone.
+            draws: (B, N, 2, M) uniform random numbers in [0, 1), which decide the hypotheses
+                beside the likeliest one; None for that one alone.
 
         Returns:
             Of the likeliest hand the fields of `HandStep` by name, where keypoints_uv are the
             landmarks that the image shows; score (B,), the share of the codes' variance that the
             image explains. With draws also hypotheses_vertices_m (B, H, V, 3), wrist joint at the
-            origin, and hypotheses_score (B, H), the geometric mean of each one's codes'
-            probabilities, the likeliest first.
+            origin, the likeliest first, and hypotheses_score (B, H), probabilities: the share of
+            all hands, drawn and likeliest, that each one is nearest to; 0 where it is not needed.
 
         Raises:
             ValueError: a shape does not fit.
         """
         context = self.context(image, landmark_cue)
+        values = self.values_of(context)
+        sampled = self.sampled(context, values)
+        step = self.posed(sampled.embedding, sampled.hand, context.uv)
+        found = {**step._asdict(), "score": sampled.explained}
         if draws is None:
-            sampled = self.sampled(context, None)
-            step = self.posed(sampled.embedding, sampled.hand, context.uv)
-            return {**step._asdict(), "score": sampled.explained}
-        wanted = (self.config.steps, self.num_tokens)
-        if draws.dim() != 4 or draws.shape[2:] != wanted or draws.shape[1] < 1:
+            return found
+        wanted = (self.config.num_draws, 2, self.num_tokens)
+        if draws.dim() != 4 or draws.shape[1:] != wanted:
             raise ValueError(
-                f"draws must be (B, H - 1, {', '.join(map(str, wanted))}) for steps and tokens, "
+                f"draws must be (B, {', '.join(map(str, wanted))}) for num_draws and tokens, "
                 f"got {tuple(draws.shape)}"
             )
-        hands = 1 + draws.shape[1]
-        context = Context(
-            [_repeated(x, hands) for x in context.maps],
-            *(_repeated(x, hands) for x in context[1:]),
-        )
-        sampled = self.sampled(context, draws)
-        step = self.posed(sampled.embedding, sampled.hand, context.uv)
-        first = {k: v.unflatten(0, (-1, hands))[:, 0] for k, v in step._asdict().items()}
-        return {
-            **first,
-            "score": sampled.explained.unflatten(0, (-1, hands))[:, 0],
-            "hypotheses_vertices_m": step.vertices_m.unflatten(0, (-1, hands)),
-            "hypotheses_score": sampled.likelihood.unflatten(0, (-1, hands)),
-        }
+        return {**found, **self.hypotheses(context, values, sampled, step.vertices_m, draws)}
 
-    def sampled(self, context: Context, draws: Tensor | None) -> Sampled:
-        """Confidence-guided sampling.
-
-        Args:
-            context: of B crops, or of B H in which each crop comes H times.
-            draws: (B, H - 1, T, M), or None where H is 1.
-        """
-        values = self.values_of(context)
+    def sampled(self, context: Context, values: list[list[Tensor]]) -> Sampled:
+        """The likeliest hands; values are those of `values_of`."""
         nothing = torch.zeros_like(context.uv[:, :1, 0], dtype=torch.int64)
-        return sample_codes(
+        return likeliest_codes(
             lambda codes, masked: self.predicted(context, values, codes, masked),
             self.codebook,
             nothing.expand(-1, self.num_tokens),
             steps=self.config.steps,
-            draws=draws,
-            temperature=self.config.temperature,
         )
+
+    def hypotheses(
+        self,
+        context: Context,
+        values: list[list[Tensor]],
+        likeliest: Sampled,
+        vertices_m: Tensor,
+        draws: Tensor,
+    ) -> dict[str, Tensor]:
+        """Hands beside the likeliest ones, whose (B, V, 3) vertices are given; see `forward`."""
+        # Letters: B crops, N draws, H hypotheses, M tokens, D width of a code, V vertices.
+        number, many, config = self.config.num_hypotheses, self.config.num_draws, self.config
+        of_draws = Context(context.maps, *(_repeated(x, many) for x in context[1:]))
+        drawn = drawn_hands(
+            lambda codes, masked: self.predicted(of_draws, values, codes, masked),
+            self.codebook,
+            _repeated(likeliest.first_logits, many),
+            draws.flatten(0, 1),
+            tokens=max(1, round(config.drawn_share * self.num_tokens)),
+            temperature=config.temperature,
+        )
+        # Articulations are compared: all hands are turned and shaped as the likeliest one is.
+        alike = self.posed(drawn.embedding, _repeated(likeliest.hand, many), of_draws.uv)
+        points = alike.vertices_m.unflatten(0, (-1, many)) - vertices_m[:, None]  # (B, N, V, 3)
+        points = (points - points.mean(2, keepdim=True)).flatten(2)
+        members = groups(points, number, rounds=_ROUNDS)  # (B, H, N)
+        codes = drawn.embedding.flatten(1).unflatten(0, (-1, many))  # (B, N, M D)
+        codes = group_means(members, codes, likeliest.embedding.flatten(1)).flatten(0, 1)
+        hand = group_means(members, drawn.hand.unflatten(0, (-1, many)), likeliest.hand)
+        step = self.posed(
+            codes.unflatten(1, (self.num_tokens, -1)),  # (B H, M, D)
+            hand.flatten(0, 1),
+            _repeated(context.uv, number),
+        )
+        count = members.sum(2)  # (B, H)
+        return {
+            "hypotheses_vertices_m": step.vertices_m.unflatten(0, (-1, number)),
+            "hypotheses_score": torch.cat([count[:, :1] + 1.0, count[:, 1:]], dim=1) / (many + 1),
+        }
 
     def predicted(
         self, context: Context, values: list[list[Tensor]], codes: Tensor, masked: Tensor
@@ -249,8 +285,8 @@ class MaskHand(nn.Module):
         """One pass of the transformer.
 
         Args:
-            context: of N hands.
-            values: of `values_of`.
+            context: of N hands; its maps are not needed.
+            values: of `values_of`, of B crops where each comes N / B times in a row.
             codes: (N, M, D) of the codebook, or means of some; what is masked does not matter.
             masked: (N, M) bool.
         """
@@ -311,7 +347,7 @@ class MaskHand(nn.Module):
         config = self.config
         inputs = example_crops(batch, config.image_size_px, landmark_cue=config.landmark_cue)
         if config.num_hypotheses > 1:
-            shape = (batch, config.num_hypotheses - 1, config.steps, self.num_tokens)
+            shape = (batch, config.num_draws, 2, self.num_tokens)
             inputs["draws"] = torch.rand(shape, generator=torch.Generator().manual_seed(1))
         return inputs
 
@@ -330,9 +366,15 @@ class SynthesisLayer(nn.Module):
         self.norm3, self.mlp = nn.LayerNorm(width), Mlp(width)
 
     def forward(self, x: Tensor, places_uv: Tensor, values: list[Tensor]) -> Tensor:
-        """(N, Q, C) tokens after it."""
+        """(N, Q, C) tokens after it; values of B crops, each of N / B hands in a row."""
         x = x + self.attention(self.norm1(x))
-        x = x + self.look(self.norm2(x), places_uv, values)
+        hands, tokens = x.shape[0] // values[0].shape[0], x.shape[1]
+        # To look, all tokens of a crop are one row: (B, N / B Q, C).
+        of_crop, places = (
+            y.unflatten(0, (-1, hands)).flatten(1, 2) for y in (self.norm2(x), places_uv)
+        )
+        seen = self.look(of_crop, places, values)
+        x = x + seen.unflatten(1, (hands, tokens)).flatten(0, 1)
         return x + self.mlp(self.norm3(x))
 
 

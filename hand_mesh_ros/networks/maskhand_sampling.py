@@ -1,10 +1,17 @@
-"""Confidence-guided sampling of MaskHand: codes in a few passes, from none known to all.
+"""Sampling of MaskHand: codes in a few passes, from none known to all, and hands beside these.
 
-The most confident codes of each pass stay, the others are hidden again. The number of passes is
-fixed and all random draws are an input, so that it is one pure graph of static shapes. Ours: to
-the likeliest hand the next pass is shown mean codes, not the most probable ones. Its error is least
-where every token is the mean of all it may be, and a wrong code that is shown as certain misleads
-the others.
+Of the likeliest hand the most confident codes of each pass stay, the others are hidden again. Ours:
+the next pass is shown mean codes, not the most probable ones. Its error is least where every token
+is the mean of all it may be, and a wrong code that is shown as certain misleads the others.
+
+Ours, too: further hands are not drawn by confidence, for to redraw the improbable codes until
+probable ones come makes all hands alike. A few tokens, whichever, get drawn codes, and one pass
+says what the others are on average beside them. Many such hands are put into groups, and the mean
+of a group stands for it. Of 64 draws eight groups' means come nearer to the true hand than eight
+draws do (`tools/measure_maskhand.py`).
+
+The number of passes is fixed and all random draws are an input, so that it is one pure graph of
+static shapes.
 """
 
 from __future__ import annotations
@@ -36,71 +43,132 @@ class TokenPrediction(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """N hands as codes."""
+    """B likeliest hands as codes."""
 
     index: Tensor
-    """(N, M) int64"""
+    """(B, M) int64, the most probable codes."""
     embedding: Tensor
-    """(N, M, D) to decode: mean codes for likeliest hands, the codes themselves for drawn ones."""
+    """(B, M, D) mean codes, to decode."""
     hand: Tensor
-    """(N, 6 + S + 3) of the last pass, see `TokenPrediction`."""
-    likelihood: Tensor
-    """(N,) geometric mean of the codes' probabilities."""
+    """(B, 6 + S + 3) of the last pass, see `TokenPrediction`."""
     explained: Tensor
-    """(N,) share of the codes' variance that the image explains, above 0 to 1, as the first pass
+    """(B,) share of the codes' variance that the image explains, above 0 to 1, as the first pass
     says. Unlike a probability it does not fall where many codes mean nearly the same."""
+    first_logits: Tensor
+    """(B, M, K) of the first pass, that knows no code."""
 
 
-def sample_codes(
+class Drawn(NamedTuple):
+    """N further hands as codes."""
+
+    embedding: Tensor
+    """(N, M, D) to decode: drawn codes, and the mean codes of all other tokens beside these."""
+    hand: Tensor
+    """(N, 6 + S + 3), see `TokenPrediction`."""
+
+
+def likeliest_codes(
     predicted: Callable[[Tensor, Tensor], TokenPrediction],
     codebook: Tensor,
     index: Tensor,
     *,
     steps: int,
-    draws: Tensor | None,
-    temperature: float,
 ) -> Sampled:
-    """T passes from all codes hidden.
+    """Confidence-guided: T passes from all codes hidden.
 
     Args:
-        predicted: one pass: (N, M, D) codes and (N, M) bool, which of them are hidden.
+        predicted: one pass: (B, M, D) codes and (B, M) bool, which of them are hidden.
         codebook: (K, D)
-        index: (N, M) int64 zeros.
+        index: (B, M) int64 zeros.
         steps: T
-        draws: (B, H - 1, T, M) uniform in [0, 1), where N is B H and the first of every H hands is
-            the likeliest; None where all are.
-        temperature: of the drawn codes; 0: all hands are the likeliest.
     """
     masked = index == 0
     confidence = torch.zeros_like(index, dtype=torch.float32)
     embedding = torch.nn.functional.embedding(index, codebook)
-    found, explained = None, torch.zeros_like(confidence[:, 0])
+    found, first_logits, explained = None, None, None
     for step in range(1, steps + 1):
         found = predicted(embedding, masked)
         logits = found.logits.float()
         share = torch.softmax(logits, dim=2)
-        chosen, codes = logits.argmax(2), mean_codes(share, codebook)
-        if step == 1:
-            explained = _explained(share, codes, codebook)
-        if draws is not None and temperature > 0.0:
-            hands = 1 + draws.shape[1]
-            likeliest = (torch.arange(hands, device=draws.device) == 0)[None, :, None]
-            # A row of nothing for the likeliest hand of each crop.
-            of_step = torch.nn.functional.pad(draws[:, :, step - 1], (0, 0, 1, 0))  # (B, H, M)
-            likeliest = likeliest.expand(of_step.shape).flatten(0, 1)  # (N, M)
-            drawn = drawn_codes(logits, of_step.flatten(0, 1), temperature)
-            chosen = torch.where(likeliest, chosen, drawn)
-            of_chosen = torch.nn.functional.embedding(chosen, codebook)
-            codes = torch.where(likeliest[..., None], codes, of_chosen)
-        sure = share.gather(2, chosen[..., None])[..., 0]  # (N, M)
+        sure, chosen = share.max(2)  # (B, M)
+        codes = mean_codes(share, codebook)
+        if first_logits is None:
+            first_logits, explained = logits, _explained(share, codes, codebook)
         index = torch.where(masked, chosen, index)
         confidence = torch.where(masked, sure, confidence)
         embedding = torch.where(masked[..., None], codes, embedding)
         left = num_masked(step / steps, index.shape[1])
         masked = masked & least_confident(torch.where(masked, confidence, KEPT), left)
     assert found is not None
-    likelihood = confidence.clamp_min(_LEAST).log().mean(1).exp()
-    return Sampled(index, embedding, found.hand, likelihood, explained)
+    assert first_logits is not None
+    assert explained is not None
+    return Sampled(index, embedding, found.hand, explained, first_logits)
+
+
+def drawn_hands(
+    predicted: Callable[[Tensor, Tensor], TokenPrediction],
+    codebook: Tensor,
+    first_logits: Tensor,
+    draws: Tensor,
+    *,
+    tokens: int,
+    temperature: float,
+) -> Drawn:
+    """One pass beside a few drawn codes.
+
+    Args:
+        predicted: one pass: (N, M, D) codes and (N, M) bool, which of them are hidden.
+        codebook: (K, D)
+        first_logits: (N, M, K) where no code is known.
+        draws: (N, 2, M) uniform in [0, 1): what decides the codes, and which ones are taken.
+        tokens: how many codes are drawn, 1 to M.
+        temperature: of these codes; 0: the most probable ones.
+    """
+    chosen = drawn_codes(first_logits, draws[:, 0], temperature)  # (N, M)
+    codes = torch.nn.functional.embedding(chosen, codebook)
+    masked = least_confident(draws[:, 1], chosen.shape[1] - tokens)
+    found = predicted(codes, masked)
+    means = mean_codes(torch.softmax(found.logits.float(), dim=2), codebook)
+    return Drawn(torch.where(masked[..., None], means, codes), found.hand)
+
+
+def groups(points: Tensor, number: int, *, rounds: int) -> Tensor:
+    """(B, H, N) of 0 and 1: which of H groups each of N points belongs to, by k-means.
+
+    The centre of the first group is the origin and stays; those of the others start at the first
+    points. A group of which nothing is left becomes one with the first, and is empty.
+
+    Args:
+        points: (B, N, F), N at least H - 1.
+        number: H
+        rounds: how often points go to the nearest centre, from 1 on.
+    """
+    points = points.float()  # squares of millimetres
+    origin = torch.zeros_like(points[:, 0])
+    centres = torch.cat([origin[:, None], points[:, : number - 1]], dim=1)  # (B, H, F)
+    names = torch.arange(number, device=points.device)[:, None]
+    members = None
+    for _ in range(rounds):
+        # |p - c|^2 without |p|^2, which is the same for all centres.
+        far = centres.square().sum(2)[..., None] - 2.0 * centres @ points.transpose(1, 2)
+        members = (far.argmin(1, keepdim=True) == names).to(points.dtype)  # (B, H, N)
+        centres = group_means(members, points, origin)
+    assert members is not None
+    return members
+
+
+def group_means(members: Tensor, values: Tensor, first: Tensor) -> Tensor:
+    """(B, H, F): what is given as the first group's and of empty ones, the means of all others.
+
+    Args:
+        members: (B, H, N) of `groups`.
+        values: (B, N, F)
+        first: (B, F)
+    """
+    count = members.sum(2, keepdim=True)  # (B, H, 1)
+    is_first = (torch.arange(members.shape[1], device=members.device) == 0)[:, None]
+    means = members @ values.float() / count.clamp_min(1.0)
+    return torch.where(is_first | (count == 0.0), first[:, None], means.to(values.dtype))
 
 
 def _explained(share: Tensor, mean: Tensor, codebook: Tensor) -> Tensor:

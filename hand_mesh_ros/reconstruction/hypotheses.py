@@ -32,7 +32,7 @@ def plausible_hands(
     """Drop the hands that do not project onto the landmarks, and sort the others.
 
     Args:
-        score: (H,) above 0, of the network.
+        score: (H,) above 0, the network's probabilities.
         keypoints_m: (H, 21, 3) of the same hands, detector convention, camera axes, wrist at the
             origin.
         keypoints_px: (21, 2) landmarks in the raw image; NaN where one is missing.

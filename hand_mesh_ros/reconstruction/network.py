@@ -95,7 +95,7 @@ class NetworkReconstructor:
     `vertex_stddev_m` (B, V), `keypoint_stddev_m` (B, 21), both about the hand's centre, and
     `vertex_colors` (B, V, 3) RGB in [0, 1], they have those that are given and finite; and its
     `score` (B,). Of `hypotheses_vertices_m` (B, H, V, 3) and `hypotheses_score` (B, H), the first
-    of which is the mesh itself, those stay that the landmarks allow. A network that takes
+    of which is the mesh itself, those above 0 stay that the landmarks allow. A network that takes
     `LIFTED_INPUTS` corrects the lifter's hands: where that makes none of landmarks, there is none.
     """
 
@@ -153,7 +153,7 @@ class NetworkReconstructor:
             model: the right hand.
             checkpoint: path of weights; empty: those in the package.
             known_hand_length_m: scales every mesh to that length.
-            num_hypotheses: hands that are drawn of each crop.
+            num_hypotheses: hands that each crop may show, the likeliest among them.
             engine: how to run it; None: as is fastest here, one hand at a time.
             log: gets a line about each engine that is built, refused or taken.
 
@@ -269,7 +269,7 @@ class NetworkReconstructor:
         return replace(
             best,
             vertex_stddev_m=stddev_m,
-            score=_score(found.get("score")),  # of the crop; likelihoods only rank its hands
+            score=_score(found.get("score")),  # of the crop; probabilities only rank its hands
             alternatives=alternatives,
         )
 

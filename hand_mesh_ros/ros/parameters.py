@@ -124,8 +124,8 @@ class NodeParameters:
     )
     num_hypotheses: int = _parameter(
         1,
-        "hands that maskhand draws of each hand in view; from 2 on all that the landmarks allow "
-        "are sent on hand_hypotheses",
+        "what maskhand says that each hand in view may be: the likeliest hand and others; from 2 "
+        "on all that the landmarks allow are sent on hand_hypotheses",
         minimum=1,
         maximum=64,
     )
