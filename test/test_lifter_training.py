@@ -143,23 +143,6 @@ def test_training_lowers_the_error_and_likelihood_moves_deviations_alone():
     assert (gradient[40:] > 0.0).any()
 
 
-def test_activity_is_what_the_numpy_lifter_has_to_read():
-    torch.manual_seed(0)
-    network = LifterNetwork(LifterConfig(width=64, blocks=2), HAND)
-    features = next(iter(train_batches(task())))["features"]
-    out, activity = network.with_activity(features)
-    for name, values in network(features).items():
-        assert torch.equal(out[name], values)
-    read = []
-    for layer in (*network.inner, *network.outer, network.last):
-        layer.register_forward_pre_hook(lambda _, args: read.append(args[0].mean().item()))
-    network(features)
-    assert len(read) == 5
-    assert activity.item() == pytest.approx(sum(read), rel=1e-5)
-    activity.backward()
-    assert network.first.weight.grad.abs().max() > 0.0
-
-
 def test_pictures_show_what_was_seen_and_found():
     lifter = task()
     batch = next(train_batches(lifter))

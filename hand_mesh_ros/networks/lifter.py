@@ -52,22 +52,11 @@ class LifterNetwork(nn.Module):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """(B, F) to (B, n) of each of `OUTPUTS`."""
-        return self.with_activity(features)[0]
-
-    def with_activity(self, features: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """What `forward` gives, and (): the mean of what a layer reads, summed over the layers.
-
-        Behind a number that is 0 no weights are read, and reading is most of the lifter's time.
-        """
-        x, read = self.first(features), []
+        x = self.first(features)
         for inner, outer in zip(self.inner, self.outer, strict=True):
-            read.append(torch.relu(x))
-            read.append(torch.relu(inner(read[-1])))
-            x = x + outer(read[-1])
-        read.append(torch.relu(x))
-        out = self.last(read[-1])
-        named = dict(zip(OUTPUTS, out.split(list(OUTPUTS.values()), dim=1), strict=True))
-        return named, torch.stack([layer.float().mean() for layer in read]).sum()
+            x = x + outer(torch.relu(inner(torch.relu(x))))
+        out = self.last(torch.relu(x))
+        return dict(zip(OUTPUTS, out.split(list(OUTPUTS.values()), dim=1), strict=True))
 
     def example_inputs(self, batch: int) -> dict[str, Tensor]:
         """Named inputs, as `forward` takes them."""

@@ -17,7 +17,7 @@ from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.torch_hand import rotations_from_6d
 from hand_mesh_ros.hand_models.torch_precision import in_single_precision
 from hand_mesh_ros.hand_models.torch_skeleton import TorchSkeleton
-from hand_mesh_ros.networks.lifter import LifterConfig, LifterNetwork
+from hand_mesh_ros.networks.lifter import LifterConfig
 from hand_mesh_ros.networks.procrustes_distance import procrustes_distances
 from hand_mesh_ros.reconstruction.lifter import (
     DETECTOR_CONFIDENCE,
@@ -44,8 +44,6 @@ _PICTURED = 8
 # Weights that bring the terms to the same size in the middle of training.
 _KEYPOINTS, _POSED, _LIKELIHOOD, _ROOT = 10.0, 10.0, 0.05, 1.0
 _ANGLES, _ROTATION, _SHAPE = 0.2, 0.1, 0.02
-_ACTIVITY = 0.1
-"""Makes the network quicker, not better: fewer of its numbers are not zero."""
 
 
 @register_task(
@@ -69,8 +67,6 @@ _ACTIVITY = 0.1
 )
 class LifterTask(TrainingTask):
     """Depth and pose from 2D landmarks: minutes on a CPU, no image, no licence."""
-
-    network: LifterNetwork
 
     def __init__(
         self, network: nn.Module, options: LifterDataOptions, *, model: HandModel, batch_size: int
@@ -127,8 +123,7 @@ class LifterTask(TrainingTask):
 
     def losses(self, batch: Batch, *, step: int) -> dict[str, Tensor]:
         """Distances in units of the hand's length, and the likelihood of their deviations."""
-        out, activity = self.network.with_activity(self._features(self.network, batch))
-        out = _single(out)
+        out = self._answer(self.network, batch)
         hand = self._decoder(out)
         error = hand["keypoints"] - batch["keypoints"]  # (B, 21, 3)
         stddev = hand["log_stddev"]  # (B, 21, 3)
@@ -143,7 +138,6 @@ class LifterTask(TrainingTask):
             "angles": _ANGLES * (hand["angles_rad"] - batch["angles_rad"]).abs().mean(),
             "rotation": _ROTATION * (hand["R"] - batch["R_view_hand"]).abs().mean(),
             "shape": _SHAPE * ((out["shape"] - batch["shape"]) ** 2).mean(),
-            "activity": _ACTIVITY * activity,
         }
 
     def validate(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
