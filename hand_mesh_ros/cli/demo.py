@@ -41,7 +41,10 @@ TABLE_PERIOD_S = 0.2
 LAST_ANSWER_S = 1.5
 """How long to wait for answers after the camera's last frame."""
 NO_ANSWER_S = 60.0
-"""How long a node may take to answer its first image."""
+"""How long a node may neither answer its first image nor say anything: while it builds an engine,
+it says so."""
+MOST_BUILD_S = 1200.0
+"""How long it may take to its first answer, whatever it says."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,9 +144,7 @@ class _Process:
 
     def __init__(self, name: str, arguments: list[str]) -> None:
         self.name = name
-        self._said = tempfile.TemporaryFile(  # noqa: SIM115  # read after the process has ended
-            mode="w+", encoding="utf-8", errors="replace"
-        )
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as we do
         # A group of its own: Ctrl-C is for the demo, which then ends the others in order.
         self._popen = subprocess.Popen(
             [sys.executable, "-m", "hand_mesh_ros.cli", *arguments],
@@ -170,9 +171,14 @@ class _Process:
         said = [line for line in self.all_words().splitlines() if line.startswith("frames sent: ")]
         return int(said[-1].split(": ")[1]) if said else 0
 
+    def amount_said(self) -> int:
+        """Bytes so far."""
+        return os.fstat(self._said.fileno()).st_size
+
     def all_words(self) -> str:
-        self._said.seek(0)
-        return self._said.read()
+        # The process writes where the file's position is: it must stay where it is.
+        said = os.pread(self._said.fileno(), self.amount_said(), 0)
+        return said.decode("utf-8", errors="replace")
 
     def last_words(self) -> str:
         return "\n".join(self.all_words().splitlines()[-20:])
@@ -255,7 +261,8 @@ def _watch(
     headless: bool,
 ) -> None:
     """Show what comes until the camera has ended and been answered, or the user ends it."""
-    started_s = time.monotonic()
+    started_s = heard_s = time.monotonic()
+    heard = 0
     ended_s = None
     screen = contextlib.nullcontext() if headless else Live(table(monitor), refresh_per_second=10)
     with contextlib.suppress(KeyboardInterrupt), screen as live:
@@ -265,7 +272,10 @@ def _watch(
                 live.update(table(monitor, note=_view_note(view)))
             if camera.exit_code is not None and ended_s is None:
                 ended_s = time.monotonic()
-            silent = not monitor.num_results and time.monotonic() > started_s + NO_ANSWER_S
+            if node.amount_said() > heard:
+                heard, heard_s = node.amount_said(), time.monotonic()
+            patient_until_s = min(heard_s + NO_ANSWER_S, started_s + MOST_BUILD_S)
+            silent = not monitor.num_results and time.monotonic() > patient_until_s
             if node.exit_code is not None or silent:
                 return
     if camera.exit_code:
