@@ -62,7 +62,7 @@ def _run(
     listener: Listener,
     num_workers: int,
 ) -> None:
-    # Ray hides the GPUs from an actor that asks for none.
+    # Ray gives GPUs to those that ask; others see all of them or none, as its version has it.
     gpus = gpu_share(settings, num_gpus=ray.cluster_resources().get("GPU", 0.0), actors=num_workers)
     actor_type = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(RayWorker)
     # Absolute: an actor has a working folder of its own.
