@@ -272,8 +272,9 @@ def _watch(
                 live.update(table(monitor, note=_view_note(view)))
             if camera.exit_code is not None and ended_s is None:
                 ended_s = time.monotonic()
-            if node.amount_said() > heard:
-                heard, heard_s = node.amount_said(), time.monotonic()
+            said = node.amount_said()
+            if said > heard:
+                heard, heard_s = said, time.monotonic()
             patient_until_s = min(heard_s + NO_ANSWER_S, started_s + MOST_BUILD_S)
             silent = not monitor.num_results and time.monotonic() > patient_until_s
             if node.exit_code is not None or silent:

@@ -79,7 +79,9 @@ def run_workers(
                         code = worker.exit_code()
                         listener.failed(job, f"its worker died {MAX_ATTEMPTS} times (code {code})")
                     worker.stop()
-                    workers[workers.index(worker)] = worker = worker.successor()
+                    workers[workers.index(worker)] = worker = _Worker(
+                        settings, out, core=worker.core
+                    )
                 if worker.job is None and waiting:
                     worker.give(waiting.popleft())
     finally:
@@ -91,7 +93,7 @@ class _Worker:
     """A process, and what it is at."""
 
     def __init__(self, settings: Settings, out: Path, *, core: int | None) -> None:
-        self._made_of = settings, out, core
+        self.core = core
         context = multiprocessing.get_context("spawn")  # threads of ours must not be copied
         self.connection, its_end = context.Pipe()
         self.job: Job | None = None
@@ -102,11 +104,6 @@ class _Worker:
         with _without_interrupts():
             self._process.start()
         its_end.close()
-
-    def successor(self) -> _Worker:
-        """One more like it, on the same core."""
-        settings, out, core = self._made_of
-        return _Worker(settings, out, core=core)
 
     def give(self, job: Job) -> None:
         """Let it do a recording."""
