@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hand_mesh_ros.conventions import KEYPOINT_NAMES
@@ -18,7 +20,7 @@ _TOO_SHORT_M = 1e-3
 
 def grasp_aperture_m(keypoints_m: np.ndarray) -> float:
     """Distance between thumb tip and index tip of (21, 3) keypoints, m."""
-    return float(np.linalg.norm(keypoints_m[_INDEX_TIP] - keypoints_m[_THUMB_TIP]))
+    return math.dist(keypoints_m[_INDEX_TIP].tolist(), keypoints_m[_THUMB_TIP].tolist())
 
 
 def T_camera_grasp(keypoints_m: np.ndarray) -> np.ndarray | None:

@@ -130,10 +130,8 @@ class Pipeline:
             if reconstruction is None:
                 continue
             hand = self._placed(frame, track, reconstruction, refusals)
-            if hand is None:
-                continue
-            sure = 1.0 if reconstruction.score is None else reconstruction.score
-            yield replace(hand, score=sure * hand.score)
+            if hand is not None:
+                yield hand
 
     def _place_alternatives(
         self, frame: Frame, tracks: list[Track], reconstructions: list[Reconstruction | None]
@@ -182,11 +180,12 @@ class Pipeline:
         covariance[3:, 3:] = reconstruction.rotation_covariance
         keypoints_m = reconstruction.keypoints_m + t
         limit = np.array([frame.camera.width, frame.camera.height] * 2, float)
+        sure = 1.0 if reconstruction.score is None else reconstruction.score
         return Hand(
             track_id=track.track_id,
             side=track.side,
             side_score=track.side_score,
-            score=track.detection.score,
+            score=sure * track.detection.score,
             T_camera_wrist=T_camera_wrist,
             root_covariance=covariance,
             root_source=root.source,
@@ -195,7 +194,7 @@ class Pipeline:
             vertices_m=reconstruction.vertices_m + t,
             pose=reconstruction.pose,
             shape=reconstruction.shape,
-            box_px=np.clip(track.detection.box_px, 0.0, limit),
+            box_px=np.minimum(np.maximum(track.detection.box_px, 0.0), limit),
             grasp_aperture_m=grasp_aperture_m(keypoints_m),
             model=self.reconstructor.name,
             hand_model=self.hand_model.name,
@@ -219,7 +218,7 @@ def _depth_stddev_m(reconstruction: Reconstruction) -> float | None:
 def _with_size(root: Root, size_stddev: float) -> Root:
     """Account for the size: a hand a tenth larger is a tenth farther away, in the same image."""
     t = root.t_camera_wrist
-    return replace(root, covariance=root.covariance + size_stddev**2 * np.outer(t, t))
+    return replace(root, covariance=root.covariance + size_stddev**2 * t[:, None] * t)
 
 
 @contextmanager

@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import numpy as np
 
+# What each component of a vector adds to the nine elements of its cross product's matrix: one
+# product of matrices instead of an assignment for each element.
+_CROSS = np.array(
+    [
+        [0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 1.0, 0.0],
+        [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0],
+        [0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    ]
+)
+_TO_VECTOR = 0.5 * _CROSS.T  # and back, of a matrix's antisymmetric part
+_IDENTITY = np.eye(3)
+
 
 def rotation_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
     """(..., 3) rad to (..., 3, 3) by Rodrigues' formula."""
     angle = np.sqrt((axis_angle * axis_angle).sum(axis=-1))[..., None, None]
-    x, y, z = axis_angle[..., 0], axis_angle[..., 1], axis_angle[..., 2]
-    K = np.zeros((*axis_angle.shape, 3))
-    K[..., 0, 1], K[..., 0, 2], K[..., 1, 2] = -z, y, -x
-    K[..., 1, 0], K[..., 2, 0], K[..., 2, 1] = z, -y, x
+    K = (axis_angle @ _CROSS).reshape(*axis_angle.shape, 3)
     angle = np.maximum(angle, 1e-12)
     half = np.sin(0.5 * angle) / angle
-    return np.eye(3) + np.sin(angle) / angle * K + 2.0 * half * half * (K @ K)
+    return _IDENTITY + np.sin(angle) / angle * K + 2.0 * half * half * (K @ K)
 
 
 def axis_angle_from_rotation(R: np.ndarray) -> np.ndarray:
     """(..., 3, 3) to (..., 3) rad, angles of 0 to pi."""
     m = R.reshape(-1, 3, 3)
     # Sine times axis, and cosine.
-    vector = 0.5 * (m[:, [2, 0, 1], [1, 2, 0]] - m[:, [1, 2, 0], [2, 0, 1]])
+    vector = m.reshape(-1, 9) @ _TO_VECTOR
     cosine = 0.5 * (m[:, 0, 0] + m[:, 1, 1] + m[:, 2, 2] - 1.0)
     sine = np.sqrt((vector * vector).sum(1))
     angle = np.arctan2(sine, cosine)
     result = vector * (angle / np.maximum(sine, 1e-300))[:, None]
-    result[sine < 1e-9] = vector[sine < 1e-9]
     near_pi = cosine < -0.99  # there the sine says little about the axis
     if near_pi.any():
         result[near_pi] = _axis_angle_near_pi(m[near_pi], vector[near_pi], angle[near_pi])

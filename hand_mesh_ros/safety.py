@@ -37,6 +37,7 @@ MIN_SEEN = 6
 _LARGEST_SQUARE = float(np.finfo(np.float32).max) ** 2
 """Messages carry float32: what is larger would be infinite there."""
 _ROTATION_TOLERANCE = 1e-3
+_IDENTITY = np.eye(3)
 _HAND_NUMBERS = (
     *("side_score", "score", "T_camera_wrist", "root_covariance", "keypoints_m"),
     *("keypoints_px", "vertices_m", "pose", "shape", "box_px", "grasp_aperture_m"),
@@ -162,8 +163,8 @@ class SafetyGates:
         beyond_deg = math.degrees(beyond_rad[worst])
         if beyond_deg > limit_deg:
             return f"{anatomy.names[worst]} is {beyond_deg:.0f} deg beyond what a hand can do"
-        twist_rad = np.linalg.norm((self._off_axis @ turn[:, :, None])[:, :, 0], axis=1)
-        twisted_deg = math.degrees(twist_rad.max())
+        twist = self._off_axis @ turn[:, :, None]  # (16, 3, 1)
+        twisted_deg = math.degrees(math.sqrt((twist * twist).sum(axis=1).max()))
         if twisted_deg > limit_deg:
             return f"a finger joint is twisted by {twisted_deg:.0f} deg"
         return None
@@ -175,7 +176,7 @@ class SafetyGates:
         distance_px = distance_px[np.isfinite(distance_px)]
         if len(distance_px) < MIN_SEEN:
             return f"only {len(distance_px)} of its keypoints are in the camera's view"
-        share = float(distance_px.mean()) / max(extent_px, 1e-9)
+        share = float(distance_px.sum()) / len(distance_px) / max(extent_px, 1e-9)
         if share > self.limits.max_reprojection_error:
             return f"lies {100.0 * share:.0f}% of its size beside its landmarks"
         return None
@@ -195,7 +196,7 @@ class SafetyGates:
             return f"moved {moved_m:.2f} m in {elapsed_s:.3f} s, more than {reach_m:.2f} m"
         if hand.side is not before.side:
             return None  # its frame is another one
-        cosine = 0.5 * (float((T[:3, :3] * T_before[:3, :3]).sum()) - 1.0)
+        cosine = 0.5 * (float(np.vdot(T[:3, :3], T_before[:3, :3])) - 1.0)  # by the trace
         turned_rad = math.acos(min(max(cosine, -1.0), 1.0))
         most_rad = self.limits.max_turn_rate_rad_s * elapsed_s + TURN_NOISE_RAD
         if turned_rad > most_rad:
@@ -243,17 +244,19 @@ def broken_fields(hand: Hand) -> list[str]:
 
 def _not_finite(owner: Hand | Detection, names: tuple[str, ...]) -> list[str]:
     """Which of these fields are not finite as float32; None is."""
-    values = ((name, getattr(owner, name)) for name in names)
     return [
         name
-        for name, value in values
-        if value is not None and not np.vdot(value, value) <= _LARGEST_SQUARE  # nor where NaN
+        for name in names
+        if (value := getattr(owner, name)) is not None
+        and not np.vdot(value, value) <= _LARGEST_SQUARE  # nor where NaN
     ]
 
 
 def _is_rotation(R: np.ndarray) -> bool:
-    is_orthonormal = np.abs(R.T @ R - np.eye(3)).max() < _ROTATION_TOLERANCE
-    return bool(is_orthonormal and np.linalg.det(R) > 0.0)
+    is_orthonormal = np.abs(R.T @ R - _IDENTITY).max() < _ROTATION_TOLERANCE
+    (a, b, c), (d, e, f), (g, h, i) = R.tolist()
+    det = a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)
+    return bool(is_orthonormal and det > 0.0)
 
 
 def _marked(hand: Hand) -> Hand:

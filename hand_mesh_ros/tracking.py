@@ -116,18 +116,21 @@ class _TrackedHand:
         expected_px = self.detection.keypoints_px + self.velocity_px_s * min(
             gap_s, MAX_PREDICTION_S
         )
-        distance = np.linalg.norm(detection.keypoints_px - expected_px, axis=1).mean() / size_px
+        off_px = detection.keypoints_px - expected_px  # (21, 2)
+        distance_px = float(np.hypot(off_px[:, 0], off_px[:, 1]).sum()) / len(off_px)
+        distance = distance_px / size_px
         if distance > min(GATE_SIZES + GATE_SIZES_PER_S * gap_s, MAX_GATE_SIZES):
             return math.inf
         # A side that is little more than a guess contradicts little.
         contradiction = 2.0 * detection.side_score - 1.0 if detection.side is not self.side else 0.0
-        return float(distance) + WRONG_SIDE_COST_SIZES * contradiction
+        return distance + WRONG_SIDE_COST_SIZES * contradiction
 
     def see(self, detection: Detection, stamp_ns: int) -> None:
         """Take a detection of this hand in."""
         gap_s = (stamp_ns - self.seen_ns) * 1e-9
         if gap_s > 0.0:
-            moved_px = (detection.keypoints_px - self.detection.keypoints_px).mean(axis=0)
+            moved_px = (detection.keypoints_px - self.detection.keypoints_px).sum(axis=0)
+            moved_px = moved_px / len(detection.keypoints_px)
             self.velocity_px_s = 0.5 * self.velocity_px_s + 0.5 * moved_px / gap_s
         self.detection, self.seen_ns = detection, stamp_ns
         # Images of one hand are alike, and so are their errors: each is a quarter of a witness.
@@ -145,16 +148,17 @@ def cheapest_pairs(cost: np.ndarray, unpaired_cost: float) -> list[int | None]:
         unpaired_cost: of a row without a column.
     """
     rows, columns = cost.shape
+    of_pair = cost.tolist()
 
     @cache
     def best(row: int, taken: int) -> tuple[float, list[int | None]]:
         """Cost and choices from `row` on, given a bit mask of the columns in use."""
         if row == rows:
             return 0.0, []
-        free = [c for c in range(columns) if not taken >> c & 1 and math.isfinite(cost[row, c])]
+        free = [c for c in range(columns) if not taken >> c & 1 and math.isfinite(of_pair[row][c])]
         options: list[tuple[float, list[int | None]]] = []
         for column in (None, *free):
-            own = unpaired_cost if column is None else float(cost[row, column])
+            own = unpaired_cost if column is None else of_pair[row][column]
             rest, choices = best(row + 1, taken if column is None else taken | 1 << column)
             options.append((own + rest, [column, *choices]))
         return min(options, key=lambda option: option[0])

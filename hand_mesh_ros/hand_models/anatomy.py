@@ -92,21 +92,36 @@ class Anatomy:
 
     def rotations(self, angles_rad: np.ndarray) -> np.ndarray:
         """(16, 3, 3) rotation of each joint relative to its parent; the wrist's is the identity."""
-        stack = self.rotation_stack(angles_rad)
-        return stack[:, 0] @ stack[:, 1] @ stack[:, 2]
+        turns = self.turns(angles_rad)
+        local = np.empty((16, 3, 3))
+        local[0] = _IDENTITY
+        on_finger = local[1:].reshape(5, 3, 3, 3)  # (F, L, 3, 3), a view
+        on_finger[:, 0] = turns[:, 0] @ turns[:, 1] @ turns[:, 2]
+        on_finger[:, 1:] = turns[:, 3:]
+        return local
 
-    def rotation_stack(self, angles_rad: np.ndarray) -> np.ndarray:
-        """(16, 3, 3, 3) the up to three rotations of each joint, outermost first."""
-        turn = angles_rad - self.rest_rad
-        sine, versine = np.sin(turn)[:, None, None], (1.0 - np.cos(turn))[:, None, None]
-        stack = _IDENTITIES.copy()
-        stack[self.joint, self.slot] += sine * self._cross + versine * self._cross_squared
-        return stack
+    def turns(self, angles_rad: np.ndarray) -> np.ndarray:
+        """(5, 5, 3, 3) rotations along each finger from the wrist on, fingers in joint order.
+
+        Up to three of the first joint, one of each of the others; no turn where there is no angle.
+        """
+        turn = np.zeros((25, 1, 1))
+        turn[self.place, 0, 0] = angles_rad - self.rest_rad
+        each = _IDENTITY + np.sin(turn) * self._cross + (1.0 - np.cos(turn)) * self._cross_squared
+        return each.reshape(5, 5, 3, 3)
+
+    @cached_property
+    def place(self) -> np.ndarray:
+        """(D,) int, of each angle among the 5 x 5 `turns`."""
+        finger, level = np.divmod(self.joint - 1, 3)
+        return 5 * finger + np.where(level == 0, self.slot, level + 2)
 
     @cached_property
     def _cross(self) -> np.ndarray:
-        """(D, 3, 3) cross product matrices of the axes: Rodrigues' formula without the angles."""
-        x, y, z = self.axis.T
+        """(25, 3, 3) cross product matrices of the axes: Rodrigues' formula without the angles."""
+        axis = np.zeros((25, 3))
+        axis[self.place] = self.axis
+        x, y, z = axis.T
         zero = np.zeros_like(x)
         return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
 
@@ -159,7 +174,7 @@ def _signed_angle(a: np.ndarray, b: np.ndarray, axis: np.ndarray) -> float:
     return float(np.arctan2(axis @ np.cross(a, b), a @ b - (a @ axis) * (b @ axis)))
 
 
-_IDENTITIES = np.tile(np.eye(3), (16, 3, 1, 1))
+_IDENTITY = np.eye(3)
 
 # ANCESTOR[j, a]: does joint a carry joint j (or is it j)?
 ANCESTOR = np.zeros((16, 16), bool)

@@ -80,9 +80,20 @@ class HandModel:
         return np.einsum("jv,vcs->jcs", self.joint_regressor, self.shape_dirs_m)
 
     @cached_property
-    def _flat_shape_dirs(self) -> np.ndarray:
-        """(3 V, S): one product of a matrix and a vector is five times faster than V small ones."""
-        return np.ascontiguousarray(self.shape_dirs_m.reshape(-1, self.shape_dirs_m.shape[2]))
+    def _skin_about_wrist(self) -> tuple[np.ndarray, np.ndarray]:
+        """(3, V) m, template about its wrist, and (S, 3 V) what each unit of shape adds to it."""
+        dirs = self.shape_dirs_m - self.joint_dirs_m[0]
+        return np.ascontiguousarray((self.template_m - self.joint_template_m[0]).T), _by_axis(dirs)
+
+    @cached_property
+    def _pose_dirs_by_axis(self) -> np.ndarray | None:
+        """(135, 3 V) m, or None."""
+        return None if self.pose_dirs_m is None else _by_axis(self.pose_dirs_m)
+
+    @cached_property
+    def _full_pose_mean(self) -> np.ndarray | None:
+        """(48,) rad, the mean finger pose beside a wrist that is not turned, or None."""
+        return None if self.pose_mean is None else np.concatenate([np.zeros(3), self.pose_mean])
 
     @cached_property
     def vertex_region(self) -> np.ndarray:
@@ -95,7 +106,8 @@ class HandModel:
 
     def joints_at_rest(self, shape: np.ndarray) -> np.ndarray:
         """(16, 3) m, joints of a shaped hand at zero pose, wrist at the origin."""
-        joints = self.joint_template_m + self.joint_dirs_m @ shape
+        by_shape = self.joint_dirs_m.reshape(48, -1) @ shape
+        joints = self.joint_template_m + by_shape.reshape(16, 3)
         return joints - joints[0]
 
     def keypoints_at_rest(self, regressor: str) -> np.ndarray:
@@ -146,37 +158,38 @@ class HandModel:
             local: (16, 3, 3) rotation of each joint relative to its parent; the first turns all.
             shape: (10,)
         """
-        rest_joints = self.joint_template_m + self.joint_dirs_m @ shape
-        vertices = self.template_m + (self._flat_shape_dirs @ shape).reshape(-1, 3) - rest_joints[0]
-        rest_joints = rest_joints - rest_joints[0]
-        if self.pose_dirs_m is not None:
-            vertices = vertices + self.pose_dirs_m @ (local[1:] - np.eye(3)).reshape(-1)
+        # Axes before vertices (V): each product then runs along all vertices at once.
+        template, shape_dirs = self._skin_about_wrist
+        rest = template + (shape @ shape_dirs).reshape(3, -1)  # (3, V)
+        if self._pose_dirs_by_axis is not None:
+            by_pose = (local[1:] - np.eye(3)).reshape(-1) @ self._pose_dirs_by_axis
+            rest = rest + by_pose.reshape(3, -1)
+        rest_joints = self.joints_at_rest(shape)
         R, joints = forward_kinematics(local, rest_joints)
         # One affine map a joint, rest to posed; blended per vertex.
-        t = joints - (R @ rest_joints[:, :, None])[:, :, 0]  # (16, 3)
-        A = np.concatenate([R, t[:, :, None]], axis=2).reshape(16, 12)
-        blended = (self.skinning_weights @ A).reshape(-1, 3, 4)  # (V, 3, 4)
-        posed = np.einsum("vab,vb->va", blended[:, :, :3], vertices) + blended[:, :, 3]
-        return PosedHand(vertices_m=posed, joints_m=joints, R_joints=R)
+        maps = np.empty((16, 4, 3))
+        maps[:, :3] = R.transpose(0, 2, 1)
+        maps[:, 3] = joints - (R @ rest_joints[:, :, None])[:, :, 0]
+        blended = maps.reshape(16, 12).T @ self.skinning_weights.T  # (12, V)
+        x, y, z, t = blended.reshape(4, 3, -1)
+        posed = x * rest[0] + y * rest[1] + z * rest[2] + t  # (3, V)
+        return PosedHand(vertices_m=np.ascontiguousarray(posed.T), joints_m=joints, R_joints=R)
 
     def full_pose(self, pose: np.ndarray) -> np.ndarray:
         """(48,) pose with the model's mean finger pose added."""
-        if self.pose_mean is None:
-            return pose
-        return pose + np.append(np.zeros(3), self.pose_mean)
+        return pose if self._full_pose_mean is None else pose + self._full_pose_mean
 
     def pose_of(self, local: np.ndarray) -> np.ndarray:
         """(48,) axis-angle pose that `pose_hand` turns into these (16, 3, 3) rotations."""
         pose = axis_angle_from_rotation(local).reshape(-1)
-        return pose if self.pose_mean is None else pose - np.append(np.zeros(3), self.pose_mean)
+        return pose if self._full_pose_mean is None else pose - self._full_pose_mean
 
     def keypoints(self, hand: PosedHand, shape: np.ndarray, regressor: str) -> np.ndarray:
         """(21, 3) m keypoints of a posed hand, by the regressor of that name."""
         which = self.keypoint_regressors[regressor]
         offset = which.offset_m + which.offset_dirs_m @ shape
-        return hand.joints_m[which.joint] + np.einsum(
-            "kab,kb->ka", hand.R_joints[which.joint], offset
-        )
+        turned = (hand.R_joints[which.joint] @ offset[:, :, None])[:, :, 0]
+        return hand.joints_m[which.joint] + turned
 
     def mirrored(self) -> HandModel:
         """The other hand: mirrored at x = 0, faces turned so that they still look outwards."""
@@ -218,20 +231,24 @@ def forward_kinematics(local: np.ndarray, rest_joints: np.ndarray) -> tuple[np.n
     Returns:
         (16, 3, 3) rotation of each joint's frame, and (16, 3) posed joints, m.
     """
-    R, joints = np.empty_like(local), np.empty_like(rest_joints)
-    R[0], joints[0] = local[0], rest_joints[0]
+    T = np.zeros((16, 4, 4))  # each joint's frame in that of its parent
+    T[:, :3, :3] = local
+    T[:, :3, 3] = rest_joints
+    T[1:, :3, 3] -= rest_joints[_PARENTS]
+    T[:, 3, 3] = 1.0
     # The five fingers are alike: each level of the tree is done for all of them at once.
-    for level in range(1, 4):
-        child = _LEVELS[level]
-        parent = _PARENTS[child]
-        R[child] = R[parent] @ local[child]
-        bone = rest_joints[child] - rest_joints[parent]
-        joints[child] = joints[parent] + (R[parent] @ bone[:, :, None])[:, :, 0]
-    return R, joints
+    T[1::3] = T[0] @ T[1::3]
+    T[2::3] = T[1::3] @ T[2::3]
+    T[3::3] = T[2::3] @ T[3::3]
+    return T[:, :3, :3], T[:, :3, 3]
 
 
-_PARENTS = np.array(JOINT_PARENTS)
-_LEVELS = [np.array([0]), *(np.array([1, 4, 7, 10, 13]) + level for level in range(3))]
+_PARENTS = np.array(JOINT_PARENTS[1:])
+
+
+def _by_axis(dirs_m: np.ndarray) -> np.ndarray:
+    """(V, 3, S) to (S, 3 V): a vector times one matrix is five times faster than V small ones."""
+    return np.ascontiguousarray(dirs_m.transpose(2, 1, 0)).reshape(dirs_m.shape[2], -1)
 
 
 def skeleton_keypoints(

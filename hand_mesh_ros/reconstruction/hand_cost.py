@@ -19,6 +19,7 @@ from hand_mesh_ros.rotations import rotation_from_axis_angle
 
 NEAREST_M = 0.02
 """A hand with a keypoint nearer to the camera than this costs infinitely much."""
+_ALONG_XY, _AGAINST_Z = np.eye(2, 3), np.array([0.0, 0.0, -1.0])
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class KnownShape:
         if self.fixed_stddev is not None:
             return self.fixed_stddev
         # Frames of one hand err alike, so many of them say little more than a few do.
-        return max(0.5, 1.0 / np.sqrt(1.0 + 0.05 * self.frames))
+        return max(0.5, (1.0 + 0.05 * self.frames) ** -0.5)
 
     def updated(self, shape: np.ndarray) -> KnownShape:
         """With what one more frame says."""
@@ -94,6 +95,8 @@ class Evidence:
 
     rays: np.ndarray
     """(21, 2) undistorted x/z, y/z."""
+    usable: np.ndarray
+    """(21,) bool, which of them are finite."""
     ray_stddev: float
     relative_m: np.ndarray | None
     """(21, 3) m about its mean, camera axes."""
@@ -117,8 +120,8 @@ class HandCost:
         self._known_hand_length_m = known_hand_length_m
         self.kinematics = HandKinematics(model, anatomy, "detector")
         num_shape = model.shape_dirs_m.shape[2]
-        self._usual_rows, self._usual_target = _usual_angles(anatomy)
-        self._usual_normal = self._usual_rows.T @ self._usual_rows
+        rows, target = _usual_angles(anatomy)
+        self._usual_normal, self._usual_rad = rows.T @ rows, np.linalg.solve(rows, target)
         self._chain_m = model.middle_chain(np.zeros(num_shape))
         unit_chains = [model.middle_chain(unit) for unit in np.eye(num_shape)]
         self._chain_dirs_m = np.stack(unit_chains, axis=2) - self._chain_m[:, :, None]
@@ -135,16 +138,9 @@ class HandCost:
         # Letters: K 21 keypoints, P = 3 + 3 + D + S unknowns.
         weights = self._weights
         posed = self.kinematics.pose(state.angles_rad, state.R, state.shape)
-        local = posed.keypoints_m
-        num_angles, num = len(state.angles_rad), 6 + len(state.angles_rad) + len(state.shape)
-        J = np.zeros((21, 3, num))  # keypoints in the camera frame, by all unknowns
-        J[:, [0, 1, 2], [0, 1, 2]] = 1.0
-        # d(rotation vector x point) / d(rotation vector)
-        J[:, 0, 4], J[:, 0, 5] = local[:, 2], -local[:, 1]
-        J[:, 1, 3], J[:, 1, 5] = -local[:, 2], local[:, 0]
-        J[:, 2, 3], J[:, 2, 4] = local[:, 1], -local[:, 0]
-        J[:, :, 6 : 6 + num_angles] = posed.d_angles
-        J[:, :, 6 + num_angles :] = posed.d_shape
+        # Keypoints about the wrist, and in the camera frame by all unknowns.
+        local, J = posed.keypoints_m, posed.jacobian
+        num = J.shape[2]
         X = local + state.t_m
         if X[:, 2].min() < NEAREST_M:
             return np.eye(num), np.zeros(num), np.inf
@@ -152,18 +148,17 @@ class HandCost:
         inverse_z = 1.0 / X[:, 2:]
         seen = X[:, :2] * inverse_z
         residual = (seen - evidence.rays) / evidence.ray_stddev  # (K, 2)
-        usable = np.isfinite(residual).all(axis=1)
-        residual[~usable] = 0.0
-        J_ray = (J[:, :2] - seen[:, :, None] * J[:, 2:]) * (inverse_z / evidence.ray_stddev)[
-            :, :, None
-        ]
+        residual[~evidence.usable] = 0.0
         # Cauchy weights: a landmark on the wrong finger stops pulling.
-        squared = (residual**2).sum(1) / weights.cauchy**2
-        weight = np.where(usable, 1.0 / (1.0 + squared), 0.0)
+        squared = (residual * residual).sum(1) / weights.cauchy**2
         cost = float(weights.cauchy**2 * np.log1p(squared).sum())
-        JW = (J_ray * weight[:, None, None]).reshape(-1, num)  # (2 K, P)
-        normal = JW.T @ J_ray.reshape(-1, num)
-        gradient = JW.T @ residual.reshape(-1)
+        root_weight = np.sqrt(evidence.usable / (1.0 + squared))[:, None]  # (K, 1)
+        # d(ray) / d(keypoint), first times z, then in standard deviations: (K, 2, 3).
+        to_ray = seen[:, :, None] * _AGAINST_Z + _ALONG_XY
+        to_ray *= (inverse_z * root_weight / evidence.ray_stddev)[:, :, None]
+        J_ray = (to_ray @ J).reshape(-1, num)  # (2 K, P)
+        normal = J_ray.T @ J_ray
+        gradient = (root_weight * residual).reshape(-1) @ J_ray
 
         if evidence.lifted is not None:
             cost += self._add_lifted(local, J, evidence.lifted, normal, gradient)
@@ -189,19 +184,17 @@ class HandCost:
         gradient: np.ndarray,
     ) -> float:
         """Add what the lifter says of the keypoints about their centre; returns its cost."""
-        num = J.shape[2]
-        stddev = self._weights.lifted_stddevs * lifted.stddev_m
-        weight = 1.0 / np.stack([stddev[:, 0], stddev[:, 0], stddev[:, 1]], axis=1)  # (K, 3)
+        across, along = 1.0 / (self._weights.lifted_stddevs * lifted.stddev_m.T)
+        to_view = lifted.R_camera_view.T * np.array([across, across, along]).T[:, :, None]
         goal = lifted.keypoints_m - lifted.keypoints_m.sum(0) / 21.0
         centred = local - local.sum(0) / 21.0
         # A larger hand farther away gives the same landmarks: the lifter knows no size.
         scale = (centred * goal).sum() / (goal * goal).sum()
-        to_view = lifted.R_camera_view.T
-        difference = ((centred - scale * goal) @ lifted.R_camera_view * weight).reshape(-1)
-        J_view = to_view @ (J - J.sum(0) / 21.0) * weight[:, :, None]  # (K, 3, P)
-        J_view = J_view.reshape(-1, num)
+        difference = (to_view @ (centred - scale * goal)[:, :, None]).reshape(-1)
+        J_view = to_view @ (J - J.sum(0) / 21.0)  # (K, 3, P)
+        J_view = J_view.reshape(-1, J.shape[2])
         normal += J_view.T @ J_view
-        gradient += J_view.T @ difference
+        gradient += difference @ J_view
         return float(difference @ difference)
 
     def _add_priors(
@@ -211,20 +204,18 @@ class HandCost:
         known = evidence.shape
         weights, angles, shape = self._weights, state.angles_rad, state.shape
         of_angles, of_shape = slice(6, 6 + len(angles)), slice(6 + len(angles), len(gradient))
-        diagonal = np.einsum("ii->i", normal)  # a view
+        diagonal = normal.reshape(-1)[:: len(gradient) + 1]  # a view
 
-        if evidence.lifted is None:
-            usual = self._usual_rows @ angles - self._usual_target
-        else:
-            usual = self._usual_rows @ (angles - evidence.lifted.angles_rad)
+        usual = self._usual_rad if evidence.lifted is None else evidence.lifted.angles_rad
+        off = angles - usual
+        pull = self._usual_normal @ off
+        cost = off @ pull
         normal[of_angles, of_angles] += self._usual_normal
-        gradient[of_angles] += self._usual_rows.T @ usual
-        cost = usual @ usual
 
-        over = angles - np.clip(angles, self._anatomy.lower_rad, self._anatomy.upper_rad)
-        limit_weight = weights.limit_stddev_rad**-2
-        diagonal[of_angles] += np.where(over != 0.0, limit_weight, 0.0)
-        gradient[of_angles] += limit_weight * over
+        anatomy, limit_weight = self._anatomy, weights.limit_stddev_rad**-2
+        over = angles - np.minimum(np.maximum(angles, anatomy.lower_rad), anatomy.upper_rad)
+        diagonal[of_angles] += limit_weight * (over != 0.0)
+        gradient[of_angles] += pull + limit_weight * over
         cost += limit_weight * (over @ over)
 
         unusual, shape_weight = shape - known.mean, known.stddev**-2

@@ -6,7 +6,6 @@ The 21 keypoints are rigid on the skeleton, so neither vertices nor skinning are
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +14,9 @@ from hand_mesh_ros.hand_models.anatomy import ANCESTOR, Anatomy
 from hand_mesh_ros.hand_models.hand_model import HandModel
 
 _PARENTS = np.array(JOINT_PARENTS)
+_IDENTITY = np.eye(3)
+_CROSS = np.cross(_IDENTITY, _IDENTITY[:, None]).transpose(0, 2, 1).reshape(9, 3)
+"""Of an axis: the nine numbers by which an arm's x y z (outer) move its end's x y z (inner)."""
 
 
 @dataclass(frozen=True)
@@ -23,30 +25,47 @@ class PosedKeypoints:
 
     keypoints_m: np.ndarray
     """(21, 3) m"""
+    jacobian: np.ndarray
+    """(21, 3, 3 + 3 + D + S) by the wrist's position, m, a rotation vector of the whole hand about
+    the wrist, rad, angles and shape."""
     d_angles: np.ndarray
-    """(21, 3, D) m/rad"""
+    """(21, 3, D) m/rad, the part by angles."""
     d_shape: np.ndarray
-    """(21, 3, S) m per unit"""
+    """(21, 3, S) m per unit, the part by shape."""
 
 
 class HandKinematics:
-    """Forward kinematics of one right hand model's keypoints, analytic Jacobian included."""
+    """Forward kinematics of one right hand model's keypoints, analytic Jacobian included.
+
+    A keypoint is a sum of straight pieces (the bones to its joint and its offset from there), each
+    turned by one of the six rotations along its finger: the whole hand's, and that after each of
+    the finger's five `Anatomy.turns`.
+    """
 
     def __init__(self, model: HandModel, anatomy: Anatomy, regressor: str) -> None:
+        # Letters: K 21 keypoints, E = 1 + S (the mean, then its derivatives by shape).
         which = model.keypoint_regressors[regressor]
         self._anatomy = anatomy
-        self._joint_of_keypoint = which.joint
-        # The mean, then its derivatives by shape: (N, 3, E).
-        self._offsets = _joined(which.offset_m, which.offset_dirs_m)
-        # Joint to joint, so that the chain only rotates and adds.
         joints = _joined(model.joint_template_m, model.joint_dirs_m)
-        self._bones = joints - joints[_PARENTS]
-        self._bones[0] = 0.0
-        if anatomy.slot[anatomy.joint % 3 != 1].any():
-            raise ValueError("only a finger's first joint may have more than one angle")
-        self._slot_of_angle = 3 * (anatomy.joint - 1) + anatomy.slot
+        bones = (joints - joints[_PARENTS])[1:]
+        offsets = _joined(which.offset_m, which.offset_dirs_m)
+        self._pieces = np.concatenate([bones, offsets])  # (15 + K, 3, E)
+        self._piece_dirs = self._pieces[:, :, 1:].reshape(-1, bones.shape[2] - 1).copy()
+        # Which rotation is before, and beyond, a finger's first, second and last joint.
+        of_finger = 6 * np.arange(5)[:, None]
+        before, beyond = of_finger + np.array([0, 3, 4]), of_finger + np.array([3, 4, 5])
+        beyond_joint = np.append(0, beyond)  # (16,), the wrist turns with the whole hand
+        self._rotation_of_piece = np.append(before, beyond_joint[which.joint])
+        # What each point is the sum of.
+        bones_to = ANCESTOR[:, 1:].astype(float)  # (16, 15)
+        self._sum_of_keypoint = np.hstack([bones_to[which.joint], np.eye(21)])  # (K, 15 + K)
+        # The whole hand turns as three more angles would, at the wrist and about fixed axes.
+        joint_of_turn = np.append([0, 0, 0], anatomy.joint)  # (3 + D,)
+        self._sum_of_turn = bones_to[joint_of_turn].T.copy()  # (15, 3 + D)
+        self._moves = ANCESTOR[which.joint][:, None, joint_of_turn].astype(float)  # (K, 1, 3 + D)
+        finger, turn = np.divmod(anatomy.place, 5)
+        self._rotation_of_axis = 6 * finger + turn
         self._axes = anatomy.axis[:, :, None]
-        self._moves = ANCESTOR[which.joint][:, None, anatomy.joint]  # (21, 1, D)
 
     def pose(self, angles_rad: np.ndarray, R: np.ndarray, shape: np.ndarray) -> PosedKeypoints:
         """Pose the keypoints.
@@ -56,86 +75,51 @@ class HandKinematics:
             R: (3, 3) rotation of the whole hand.
             shape: (S,)
         """
-        bones, offsets = _shaped(self._bones, shape), _shaped(self._offsets, shape)
-        local = _LocalRotations.of(self._anatomy, angles_rad)
-        keypoints, position, R_parent = self._chained(local.joint, R, bones, offsets)
-        # An angle turns all beyond its joint about its own axis, seen from the camera.
-        before = np.empty((5, 3, 3, 3, 3))  # (F, L, slot, 3, 3): what is turned before it
-        before[:, :, 0] = R_parent
-        before[:, 0, 1] = R @ local.knuckle
-        before[:, 0, 2] = R @ local.outer
-        axis = (before.reshape(45, 3, 3)[self._slot_of_angle] @ self._axes)[:, :, 0]  # (D, 3)
-        arm = keypoints[:, :, None, 0] - position[self._anatomy.joint, :, 0].T  # (K, 3, D)
-        x, y, z = axis.T
-        d_angles = np.empty_like(arm)
-        d_angles[:, 0] = y * arm[:, 2] - z * arm[:, 1]
-        d_angles[:, 1] = z * arm[:, 0] - x * arm[:, 2]
-        d_angles[:, 2] = x * arm[:, 1] - y * arm[:, 0]
-        d_angles *= self._moves
+        rotations = self._along_fingers(angles_rad, R)
+        pieces = self._pieces.copy()
+        pieces[:, :, 0] += (self._piece_dirs @ shape).reshape(-1, 3)
+        turned = rotations[self._rotation_of_piece] @ pieces  # (15 + K, 3, E)
+        summed = self._sum_of_keypoint @ turned.reshape(len(turned), -1)
+        summed = summed.reshape(21, 3, -1)  # (K, 3, E)
+        keypoints = summed[:, :, 0].copy()
+
+        num_angles = len(angles_rad)
+        jacobian = np.empty((21, 3, 6 + num_angles + len(shape)))
+        jacobian[:, :, :3] = _IDENTITY
+        # A turn moves all beyond its joint: its axis times the arm from the joint to the keypoint.
+        axis = np.empty((3, 3 + num_angles))
+        axis[:, :3] = _IDENTITY
+        axis[:, 3:] = (rotations[self._rotation_of_axis] @ self._axes)[:, :, 0].T
+        # (3, 3, 3 + D) by the arm's x y z; what moves; by which turn.
+        cross = (_CROSS @ axis).reshape(3, 3, -1)
+        position = turned[:15, :, 0].T @ self._sum_of_turn  # (3, 3 + D)
+        moved = (keypoints @ cross.reshape(3, -1)).reshape(21, 3, -1)
+        moved -= (cross * position[:, None]).sum(0)
+        np.multiply(moved, self._moves, out=jacobian[:, :, 3 : 6 + num_angles])
+        jacobian[:, :, 6 + num_angles :] = summed[:, :, 1:]
         return PosedKeypoints(
-            keypoints_m=keypoints[:, :, 0],
-            d_angles=d_angles,
-            d_shape=keypoints[:, :, 1:],
+            keypoints_m=keypoints,
+            jacobian=jacobian,
+            d_angles=jacobian[:, :, 6 : 6 + num_angles],
+            d_shape=jacobian[:, :, 6 + num_angles :],
         )
 
     def keypoints_m(self, angles_rad: np.ndarray, R: np.ndarray, shape: np.ndarray) -> np.ndarray:
         """(21, 3) m, as `pose` gives them, without the derivatives."""
-        units = np.append(1.0, shape)[:, None]
-        local = _LocalRotations.of(self._anatomy, angles_rad).joint
-        return self._chained(local, R, self._bones @ units, self._offsets @ units)[0][:, :, 0]
+        rotations = self._along_fingers(angles_rad, R)
+        pieces = self._pieces[:, :, :1] + (self._piece_dirs @ shape).reshape(-1, 3, 1)
+        turned = rotations[self._rotation_of_piece] @ pieces  # (15 + K, 3, 1)
+        return self._sum_of_keypoint @ turned[:, :, 0]
 
-    def _chained(
-        self, local: np.ndarray, R: np.ndarray, bones: np.ndarray, offsets: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(K, 3, E) keypoints, (16, 3, E) joints and (F, L, 3, 3) rotations before each joint.
-
-        E columns of (16, 3, E) bones and (K, 3, E) offsets: the value, and derivatives by shape.
-        """
-        bones = bones[1:].reshape(5, 3, 3, -1)  # (F, L, 3, E)
-        R_joint, R_parent = np.empty((16, 3, 3)), np.empty((5, 3, 3, 3))
-        R_finger = R_joint[1:].reshape(5, 3, 3, 3)  # a view
-        position = np.zeros((16, 3, bones.shape[3]))
-        on_finger = position[1:].reshape(5, 3, 3, -1)  # a view
-        R_joint[0] = R_parent[:, 0] = R
-        for level in range(3):
-            np.matmul(R_parent[:, level], local[:, level], out=R_finger[:, level])
-            np.matmul(R_parent[:, level], bones[:, level], out=on_finger[:, level])
-            if level > 0:
-                on_finger[:, level] += on_finger[:, level - 1]
-            if level < 2:
-                R_parent[:, level + 1] = R_finger[:, level]
-        joint = self._joint_of_keypoint
-        keypoints = position[joint] + np.matmul(R_joint[joint], offsets)
-        return keypoints, position, R_parent
-
-
-class _LocalRotations(NamedTuple):
-    """Letters: F 5 fingers, L 3 levels (knuckle to last joint)."""
-
-    joint: np.ndarray
-    """(F, L, 3, 3)"""
-    knuckle: np.ndarray
-    """(F, 3, 3) by the first angle of the knuckle."""
-    outer: np.ndarray
-    """(F, 3, 3) by the first two."""
-
-    @classmethod
-    def of(cls, anatomy: Anatomy, angles_rad: np.ndarray) -> _LocalRotations:
-        stack = anatomy.rotation_stack(angles_rad)
-        stack = stack[1:].reshape(5, 3, 3, 3, 3)  # (F, L, slot, 3, 3)
-        joint = stack[:, :, 0].copy()  # beyond the knuckle that is all
-        knuckle = stack[:, 0, 0]
-        outer = knuckle @ stack[:, 0, 1]
-        joint[:, 0] = outer @ stack[:, 0, 2]
-        return cls(joint, knuckle, outer)
+    def _along_fingers(self, angles_rad: np.ndarray, R: np.ndarray) -> np.ndarray:
+        """(30, 3, 3) six of each finger."""
+        turns = self._anatomy.turns(angles_rad)
+        rotations = np.empty((5, 6, 3, 3))
+        rotations[:, 0] = R
+        for i in range(5):
+            np.matmul(rotations[:, i], turns[:, i], out=rotations[:, i + 1])
+        return rotations.reshape(30, 3, 3)
 
 
 def _joined(mean: np.ndarray, dirs: np.ndarray) -> np.ndarray:
     return np.concatenate([mean[:, :, None], dirs], axis=2)
-
-
-def _shaped(mean_and_dirs: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """(N, 3, 1 + S): the shaped points, then their derivatives by shape."""
-    shaped = mean_and_dirs.copy()
-    shaped[:, :, 0] += mean_and_dirs[:, :, 1:] @ shape
-    return shaped

@@ -65,6 +65,7 @@ MOST_COST_RATIO = 1.5
 """A frame that costs more than this many times the last one is looked at afresh."""
 USUAL_COST = 40.0
 """Of a fit whose evidence is as good as the configuration says."""
+_IDENTITY = np.eye(3)
 
 
 @dataclass(frozen=True)
@@ -199,11 +200,12 @@ class LandmarkFit:
         usable = np.isfinite(rays).all(axis=1)
         if track.side is Side.LEFT:
             rays = rays * [-1.0, 1.0]
-        extent = np.ptp(rays[usable], axis=0).max()
+        seen = rays[usable]
+        extent = float((seen.max(0) - seen.min(0)).max())
         stddev = max(self.config.weights.landmark_stddev * extent, 1e-6)
         if self._lifter is not None:
-            return Evidence(rays, stddev, None, shape, lifted=self._lifter.lift(rays))
-        return Evidence(rays, stddev, _relative_m(track, rays), shape)
+            return Evidence(rays, usable, stddev, None, shape, lifted=self._lifter.lift(rays))
+        return Evidence(rays, usable, stddev, _relative_m(track, seen), shape)
 
     def _fit(self, evidence: Evidence, track: Track, last: _Seen | None) -> _Fitted | None:
         """The state of least cost; None where no hand in front of the camera fits."""
@@ -213,7 +215,7 @@ class LandmarkFit:
         fitted = self._fit_lifted(lifted, evidence, last)
         if fitted is None or fitted.cost > self.config.unlike_a_hand_cost:
             # The lifter knows no hand with such landmarks: then at least the image is right.
-            relative = _relative_m(track, evidence.rays)
+            relative = _relative_m(track, evidence.rays[evidence.usable])
             alone = self._fit_alone(replace(evidence, lifted=None, relative_m=relative), last)
             if alone is not None and (fitted is None or alone.cost < fitted.cost):
                 return alone
@@ -232,19 +234,14 @@ class LandmarkFit:
             fitted = self._descend(start, evidence, self.config.lifted_steps)
         if fitted is None:
             return None
-        fitted = replace(fitted, correction=_Correction.between(start, fitted.state))
-        return self._with_what_the_lifter_knows(fitted, lifted)
-
-    def _with_what_the_lifter_knows(self, fitted: _Fitted, lifted: LiftedHand) -> _Fitted:
-        """Its deviations, and the place of its hand if that were as large as the fitted one."""
-        shapes = np.stack([fitted.state.shape, lifted.shape])
-        lengths = self.hand_model.hand_lengths_m(shapes)
+        # Where the lifter saw the hand, if that is as large as the fitted one.
         centre = lifted.t_camera_wrist + lifted.keypoints_m.sum(0) / 21.0
         return replace(
             fitted,
-            centre_m=lengths[0] / lengths[1] * centre,
+            centre_m=self._size_ratio(fitted.state.shape, lifted) * centre,
             depth_stddev=LIFTED_DEPTH_STDDEV,
             keypoint_stddev_m=lifted.keypoint_stddev_m,
+            correction=_Correction.between(start, fitted.state),
         )
 
     def _fit_alone(self, evidence: Evidence, last: _Seen | None) -> _Fitted | None:
@@ -269,9 +266,12 @@ class LandmarkFit:
             return HandState(
                 lifted.t_camera_wrist, lifted.R_camera_hand, lifted.angles_rad, lifted.shape
             )
-        lengths = self.hand_model.hand_lengths_m(np.stack([known.mean, lifted.shape]))
-        t = lifted.t_camera_wrist * (lengths[0] / lengths[1])
+        t = lifted.t_camera_wrist * self._size_ratio(known.mean, lifted)
         return HandState(t, lifted.R_camera_hand, lifted.angles_rad, known.mean)
+
+    def _size_ratio(self, shape: np.ndarray, lifted: LiftedHand) -> float:
+        """Length of a hand of that shape over that of the lifted one."""
+        return self.hand_model.hand_length_m(shape) / lifted.hand_length_m
 
     def _descend(self, state: HandState, evidence: Evidence, steps_left: int) -> _Fitted | None:
         """Levenberg-Marquardt from a state; None where the hand is not in front of the camera."""
@@ -293,7 +293,7 @@ class LandmarkFit:
             return None
         # The slope here is known, so one more step is nearly free; a small one needs no check.
         answers = np.zeros((len(gradient), 4))
-        answers[3:6, 1:] = np.eye(3)
+        answers[3:6, 1:] = _IDENTITY
         answers[:, 0] = -gradient
         answers = np.linalg.solve(normal, answers)
         if np.abs(answers[:, 0]).max() < self.config.trusted_step:
@@ -307,7 +307,7 @@ class LandmarkFit:
         """
         angles, shape = self.anatomy.mean_rad, evidence.shape.mean
         rest = self._cost.kinematics.pose(angles, np.eye(3), shape).keypoints_m
-        usable = np.isfinite(evidence.rays).all(axis=1)
+        usable = evidence.usable
         rays = evidence.rays[usable]
         palm = np.column_stack([evidence.rays, np.zeros(21)])[PALM_KEYPOINTS]
         if evidence.relative_m is not None:
@@ -355,17 +355,22 @@ class LandmarkFit:
 
 def _damped_step(normal: np.ndarray, gradient: np.ndarray, damping: float) -> np.ndarray:
     damped = normal.copy()
-    np.einsum("ii->i", damped)[:] *= 1.0 + damping
+    damped.reshape(-1)[:: len(gradient) + 1] *= 1.0 + damping
     return -np.linalg.solve(damped, gradient)
 
 
 def _relative_m(track: Track, rays: np.ndarray) -> np.ndarray | None:
-    """(21, 3) m about their mean, the detector's own 3D as a right hand, camera axes."""
+    """(21, 3) m about their mean, the detector's own 3D as a right hand, camera axes.
+
+    Args:
+        track: of the hand.
+        rays: (M, 2) of its landmarks, finite, as a right hand's.
+    """
     relative = track.detection.keypoints_rel_m
     if relative is None:
         return None
     if track.side is Side.LEFT:
         relative = mirror_points(relative)
     # The detector looks along the hand's own line of sight, not the camera's axis.
-    middle = np.append(rays[np.isfinite(rays).all(axis=1)].mean(0), 1.0)
+    middle = np.append(rays.mean(0), 1.0)
     return (relative - relative.mean(0)) @ rotations_to_directions(middle[None])[0].T

@@ -7,14 +7,18 @@ the line of sight are gone after that: all exact symmetries, so nothing has to b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import hypot
 
 import numpy as np
 
 from hand_mesh_ros.rotations import rotations_to_directions
 
-_PALM = np.array([0, 5, 9, 13, 17])
-_UPRIGHT = np.array([-1.0, 0.25, 0.25, 0.25, 0.25])
-"""The palm's direction: from the wrist to the middle of the four knuckles."""
+_SUMS = np.zeros((3, 21))
+"""Sums over landmarks: all; the palm's; the wrist less the middle of the four knuckles."""
+_SUMS[0] = 1.0
+_SUMS[1, [0, 5, 9, 13, 17]] = 1.0
+_SUMS[2, [0, 5, 9, 13, 17]] = 1.0, -0.25, -0.25, -0.25, -0.25
+_DOWN, _AHEAD = np.array([0.0, 1.0]), np.array([0.0, 0.0, 1e-100])
 _SMALLEST = 1e-6
 _NEAREST = 0.05
 """Landmarks farther than 87 degrees from the hand's middle would be behind the imagined camera."""
@@ -51,43 +55,39 @@ def view_landmarks(rays: np.ndarray, usable: np.ndarray | None = None) -> Landma
     present = np.isfinite(rays).all(2)
     if usable is not None:
         present &= usable
-    weight = present / np.maximum(present.sum(1, keepdims=True), 1)  # (N, 21)
-    safe = np.where(present[..., None], rays, 0.0)
-    towards = np.concatenate([safe, np.ones_like(safe[..., :1])], axis=2)  # (N, 21, 3)
-    length = np.sqrt((towards * towards).sum(2))
+    # With a third number of 1, or all 0 where missing, sums need no weights.
+    towards = np.zeros((*present.shape, 3))
+    np.copyto(towards[..., :2], rays, where=present[..., None])
+    towards[..., 2] = present
+    length = np.sqrt(np.maximum((towards * towards).sum(2), 1.0))
     # The mean of directions turns with the camera; a mean of image points would not.
-    middle = np.einsum("nk,nkc->nc", weight / length, towards)
-    middle[~present.any(1), 2] = 1.0
-    R = rotations_to_directions(middle)
+    middle = (1.0 / length[:, None] @ towards)[:, 0]
+    R = rotations_to_directions(middle + _AHEAD)  # which counts where there are no landmarks
     seen = towards @ R
-    xy = seen[..., :2] / np.maximum(seen[..., 2:], _NEAREST)
-    mean = np.einsum("nk,nkc->nc", weight, xy)
-    xy = xy - mean[:, None]
-    turn = _upright(xy, present)  # (N, 2, 2) from the upright view to this one
-    xy = np.where(present[..., None], xy @ turn, 0.0)
-    scale = np.sqrt(np.einsum("nk,nkc->n", weight, xy * xy))
-    scale = np.maximum(scale, _SMALLEST)
+    seen[..., :2] /= np.maximum(seen[..., 2:], _NEAREST)
+    seen[..., 2] = present
+    sums = _SUMS @ seen  # (N, 3, 3)
+    means = sums[:, :2, :2] / np.maximum(sums[:, :2, 2:], 1.0)  # of all, of the palm's
+    # Where a landmark of the palm is missing, the others still have to balance.
+    down = sums[:, 2, :2] - sums[:, 2, 2:] * means[:, 1]
+    turn = _upright(down)  # (N, 2, 2) from the upright view to this one
+    mean = means[:, :1]  # (N, 1, 2)
+    xy = seen[..., :2] - mean * seen[..., 2:]
+    square = (xy * xy).sum((1, 2)) / np.maximum(sums[:, 0, 2], 1.0)
+    scale = np.maximum(np.sqrt(square), _SMALLEST)
+    xy = xy @ (turn / scale[:, None, None])
     R[:, :, :2] = R[:, :, :2] @ turn
-    mean = np.einsum("nc,ncd->nd", mean, turn)
-    return LandmarkViews(xy / scale[:, None, None], present, scale, mean, R)
+    return LandmarkViews(xy, present, scale, (mean @ turn)[:, 0], R)
 
 
-def _upright(xy: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """(N, 2, 2) rotations whose second column is minus the palm's direction, so it points up."""
-    weight = _UPRIGHT * present[:, _PALM]  # (N, 5)
-    # Where one of them is missing, the others still have to balance.
-    weight = (
-        weight
-        - present[:, _PALM] * (weight.sum(1) / np.maximum(present[:, _PALM].sum(1), 1))[:, None]
-    )
-    along = np.einsum("nk,nkc->nc", weight, xy[:, _PALM])
-    length = np.sqrt((along * along).sum(1))
-    up = np.where(
-        length[:, None] > _SMALLEST, along / np.maximum(length, _SMALLEST)[:, None], [0.0, -1.0]
-    )
-    down_x, down_y = -up.T
-    # The second axis of an image points down.
-    return np.stack([down_y, down_x, -down_x, down_y], axis=1).reshape(-1, 2, 2)
+def _upright(down: np.ndarray) -> np.ndarray:
+    """(N, 2, 2) rotations whose second column, which in an image points down, is that direction."""
+    length = np.sqrt((down * down).sum(1, keepdims=True))
+    down = np.where(length > _SMALLEST, down / np.maximum(length, _SMALLEST), _DOWN)
+    turn = np.empty((len(down), 2, 2))
+    turn[:, :, 1] = down
+    turn[:, 0, 0], turn[:, 1, 0] = down[:, 1], -down[:, 0]
+    return turn
 
 
 def show_a_hand(rays: np.ndarray) -> bool:
@@ -95,8 +95,8 @@ def show_a_hand(rays: np.ndarray) -> bool:
     usable = rays[np.isfinite(rays).all(axis=1)]
     if len(usable) < MIN_LANDMARKS:
         return False
-    x, y = (usable - usable.sum(0) / len(usable)).T
-    xx, xy, yy = float(x @ x), float(x @ y), float(y @ y)
+    off = usable - usable.sum(0) / len(usable)
+    (xx, xy), (_, yy) = (off.T @ off).tolist()
     # The eigenvalues of the covariance: half of the trace, plus and minus this.
-    middle, half = 0.5 * (xx + yy), float(np.hypot(0.5 * (xx - yy), xy))
+    middle, half = 0.5 * (xx + yy), hypot(0.5 * (xx - yy), xy)
     return middle - half > NARROWEST**2 * (middle + half)

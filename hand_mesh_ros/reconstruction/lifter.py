@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
+from math import hypot, nan
 
 import numpy as np
 
@@ -32,6 +33,7 @@ OUTPUTS = {"angles": 21, "rotation_6d": 6, "shape": 10, "root": 3, "log_stddev":
 Deviations: across and along the line of sight, of each keypoint, as shares of the hand's length."""
 DETECTOR_CONFIDENCE = 0.5
 """Of a landmark with the errors that the detector usually has."""
+_USUAL_CONFIDENCE = np.full(21, DETECTOR_CONFIDENCE)
 LIFTED_DEPTH_STDDEV = 0.02
 """Of the depth that the lifter sees, as a share of it: on hands and errors that it was not trained
 with the median error is 1.9% (so 2.9%), but it errs as the landmarks do, and knows that they do."""
@@ -82,14 +84,18 @@ def root_of(centre_m: np.ndarray, relative_m: np.ndarray, views: LandmarkViews) 
 
 def centre_of(root: np.ndarray, relative_m: np.ndarray, views: LandmarkViews) -> np.ndarray:
     """(N, 3) m, the inverse of `root_of`."""
-    z = np.exp(root[:, 2:]) * (_width_m(relative_m) / views.scale)[:, None]
-    place = views.mean + views.scale[:, None] * root[:, :2]
-    return np.concatenate([place * z, z], axis=1)
+    scale = views.scale[:, None]
+    z = np.exp(root[:, 2:]) * (_width_m(relative_m)[:, None] / scale)
+    centre = np.empty_like(root)
+    centre[:, :2] = (views.mean + scale * root[:, :2]) * z
+    centre[:, 2:] = z
+    return centre
 
 
 def _width_m(relative_m: np.ndarray) -> np.ndarray:
     """(N,) m, root mean square distance of keypoints from the line of sight to their centre."""
-    return np.sqrt((relative_m[..., :2] ** 2).sum(2).mean(1))
+    across = relative_m[..., :2]
+    return np.sqrt((across * across).sum((1, 2)) / 21.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +106,8 @@ class LiftedHand:
     """(D,) of `Anatomy`."""
     shape: np.ndarray
     """(S,)"""
+    hand_length_m: float
+    """Of that shape."""
     R_camera_hand: np.ndarray
     """(3, 3)"""
     t_camera_wrist: np.ndarray
@@ -153,7 +161,7 @@ class Lifter:
             confidence: (21,) 0 (missing) to 1 (exact); None: as the detector usually is.
         """
         if confidence is None:
-            confidence = np.full(21, DETECTOR_CONFIDENCE)
+            confidence = _USUAL_CONFIDENCE
         views = view_landmarks(rays[None], confidence[None] > 0.0)
         out = self._run(lifter_features(views, confidence[None])[0]).astype(np.float64)
         angles, six, shape, root, log_stddev = (out[part] for part in _PARTS)
@@ -164,13 +172,15 @@ class Lifter:
         centre = centre_of(root[None], (in_view - middle)[None], views)[0]
         low, high = LOG_STDDEV_RANGE
         stddev = np.exp(np.minimum(np.maximum(log_stddev + USUAL_LOG_STDDEV, low), high))
+        length_m = self._model.hand_length_m(shape)
         return LiftedHand(
             angles_rad=angles,
             shape=shape,
+            hand_length_m=length_m,
             R_camera_hand=R_camera_view @ R_view_hand,
             t_camera_wrist=R_camera_view @ (centre - middle),
             keypoints_m=in_view @ R_camera_view.T,
-            stddev_m=stddev.reshape(21, 2) * self._model.hand_length_m(shape),
+            stddev_m=stddev.reshape(21, 2) * length_m,
             R_camera_view=R_camera_view,
         )
 
@@ -191,7 +201,7 @@ def _after_relu(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     Between two frames the detector has emptied the cache, so that reading takes the time.
     """
     active = np.flatnonzero(x > 0.0)
-    return x[active] @ weight[active]
+    return x.take(active) @ weight.take(active, axis=0)
 
 
 _ENDS = list(accumulate(OUTPUTS.values()))
@@ -200,9 +210,13 @@ _PARTS = [slice(end - size, end) for end, size in zip(_ENDS, OUTPUTS.values(), s
 
 def rotation_from_6d(six: np.ndarray) -> np.ndarray:
     """(3, 3) from (6,): two columns made orthonormal, the third across them."""
-    x = six[:3] / np.sqrt(six[:3] @ six[:3])
-    y = six[3:] - (x @ six[3:]) * x
-    (x0, x1, x2), (y0, y1, y2) = x.tolist(), (y / np.sqrt(y @ y)).tolist()
+    x0, x1, x2, y0, y1, y2 = six.tolist()
+    length = hypot(x0, x1, x2) or nan  # numpy's answer to a division by zero, without its cost
+    x0, x1, x2 = x0 / length, x1 / length, x2 / length
+    along = x0 * y0 + x1 * y1 + x2 * y2
+    y0, y1, y2 = y0 - along * x0, y1 - along * x1, y2 - along * x2
+    length = hypot(y0, y1, y2) or nan
+    y0, y1, y2 = y0 / length, y1 / length, y2 / length
     return np.array(
         [
             [x0, y0, x1 * y2 - x2 * y1],
