@@ -30,6 +30,8 @@ The page is for this machine alone. With --host 0.0.0.0 everybody who can reach 
 sees it, and may use its controls: there is no password.
 """
 URL_LINE = "the view is at "
+_NICENESS = 10
+"""A tenth of the others' share of a core that all of them want."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve the page until SIGINT or SIGTERM."""
+    _let_others_go_first()  # before there are threads, which keep what they were born with
     stop = threading.Event()
     failures: list[str] = []
 
@@ -88,6 +91,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"hand-mesh view: {failures[0]}", file=sys.stderr)
         return 1
     return 0
+
+
+def _let_others_go_first() -> None:
+    """A page can wait for a core; a node that shares the machine with it cannot."""
+    if sys.platform == "win32":
+        return
+    os.nice(_NICENESS)
+    # Linux may share cores among sessions first, and niceness counts within one alone.
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(_NICENESS))
 
 
 @contextlib.contextmanager
