@@ -15,6 +15,7 @@ _CROSS = np.array(
 )
 _TO_VECTOR = 0.5 * _CROSS.T  # and back, of a matrix's antisymmetric part
 _IDENTITY = np.eye(3)
+_HALF_TURN = np.array([-1.0, -1.0, 1.0])  # about z
 
 
 def rotation_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
@@ -57,11 +58,11 @@ def rotations_to_directions(directions: np.ndarray) -> np.ndarray:
 
     Of any length, in front of the camera (z above 0).
     """
-    x, y, z = (directions / np.sqrt((directions * directions).sum(1, keepdims=True))).T
-    k = 1.0 / (1.0 + z)
-    return np.stack(
-        [1.0 - k * x * x, -k * x * y, x, -k * x * y, 1.0 - k * y * y, y, -x, -y, z], axis=1
-    ).reshape(-1, 3, 3)
+    unit = directions / np.sqrt((directions * directions).sum(1, keepdims=True))
+    halfway = unit + _IDENTITY[2]
+    # Half a turn about the axis, then half a turn about what is halfway to the direction.
+    about_halfway = halfway[:, :, None] * (halfway / halfway[:, 2:])[:, None] - _IDENTITY
+    return about_halfway * _HALF_TURN
 
 
 def rotation_between(points: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ def test_a_hand_gets_the_errors_of_one_that_looks_like_it(hands):
     noise = LandmarkNoise.load()
     xyz, _ = seen_by_itself(X)
     seen = noise.observe(X, focal, np.random.default_rng(0))
-    row_of = {error.tobytes(): i for i, error in enumerate(noise._xy_error)}
+    row_of = {error.tobytes(): i for i, error in enumerate(noise.hands.xy_error)}
     measured = [row_of[error.tobytes()] for error in seen.xy_error]
     other = noise._feature[measured][:, :63].reshape(-1, 21, 3)
     alike = np.linalg.norm(xyz - other, axis=2).mean()
@@ -62,9 +62,10 @@ def test_a_hand_gets_the_errors_of_one_that_looks_like_it(hands):
 
 def test_mixed_errors_are_new_and_as_large(hands):
     noise = LandmarkNoise.load()
-    known = {error.tobytes() for error in noise._xy_error}
+    known = {error.tobytes() for error in noise.hands.xy_error}
     _, usual = errors(noise, hands)
-    off, mixed = errors(noise, hands, mixed_share=1.0)
+    mixture = noise.errors_of_alike(*hands, np.random.default_rng(0), mixed_share=1.0)
+    off, mixed = errors(noise, hands, xy_error=mixture)
     assert not any(error.tobytes() in known for error in mixed.xy_error)
     size = np.sqrt((mixed.xy_error**2).mean()) / np.sqrt((usual.xy_error**2).mean())
     assert 0.8 < size < 1.25
@@ -92,8 +93,8 @@ def test_measured_errors_turn_with_the_hand(hands):
 def test_training_and_evaluation_have_errors_of_their_own():
     train, held_out = LandmarkNoise.load(), LandmarkNoise.load(held_out=True)
     assert len(train) > 2.9 * len(held_out) > 5000
-    rows = {row.tobytes() for row in train._xy_error}
-    assert not rows & {row.tobytes() for row in held_out._xy_error}
+    rows = {row.tobytes() for row in train.hands.xy_error}
+    assert not rows & {row.tobytes() for row in held_out.hands.xy_error}
 
 
 def test_rays_and_views_are_inverse(hands):

@@ -7,12 +7,15 @@ detector is asked twice: the second answer is what it says of a hand that it fol
     python tools/measure_detector_noise.py --hands 9000 --seed 6000001 --out b.npz
     python tools/measure_detector_noise.py --hands 12000 --seed 7000001 --facing --out c.npz
     python tools/measure_detector_noise.py --hands 12000 --seed 8000001 --facing --out d.npz
-    python tools/measure_detector_noise.py --join a.npz b.npz c.npz d.npz
+    python tools/measure_detector_noise.py --hands 18000 --seed 9000001 --out e.npz
+    python tools/measure_detector_noise.py --hands 12000 --seed 10000001 --facing --out f.npz
+    python tools/measure_detector_noise.py --join a.npz b.npz c.npz d.npz e.npz f.npz
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +32,26 @@ from hand_mesh_ros.detection.mediapipe_hands import MediaPipeHands
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
 from hand_mesh_ros.hand_models.pose_prior import PosePrior
 from hand_mesh_ros.hand_models.random_views import random_rotations
-from hand_mesh_ros.reconstruction.landmark_view import LandmarkViews
-from hand_mesh_ros.rotations import rotation_from_axis_angle
+from hand_mesh_ros.rotations import axis_angle_from_rotation, rotation_from_axis_angle
 from hand_mesh_ros.sources.background import Background
 from hand_mesh_ros.sources.hand_look import HandLook, Light
 from hand_mesh_ros.sources.rendering import draw, rasterize
 from hand_mesh_ros.sources.skin import drawn_skin_rgb
-from hand_mesh_ros.training.landmark_noise import DATA, seen_by_itself
+from hand_mesh_ros.training.landmark_noise import DATA, MeasuredHands, seen_by_itself
 
 WIDTH, HEIGHT = 640, 480
 HANDS_PER_SKIN = 5
 RADIUS_PX = 50.0, 210.0
 NEAREST_M = 0.08
+STEPS = {
+    "angles_rad": 512.0,
+    "shape": 128.0,
+    "rotation_rad": 1024.0,
+    "t_camera_wrist_m": 4096.0,
+    "focal_px": 1.0,
+    "xy_error": 512.0,
+}
+"""How finely each number is stored: so many steps to its unit."""
 FACING = 0.5
 """Cosine between the palm's normal and the line of sight of hands that show palm or back."""
 
@@ -62,12 +73,12 @@ def main() -> None:
 
 
 def collect(num_hands: int, seed: int, *, facing: bool) -> dict[str, np.ndarray]:
-    """True keypoints (N, 21, 3) m and landmarks as rays (N, 21, 2), camera frame; focal (N,) px."""
+    """By the names of `MeasuredHands`."""
     model = load_open_hand()
     prior, rng = PosePrior(model), np.random.default_rng(seed)
     hands = prior.sample(num_hands, rng)
     detector = MediaPipeHands(max_hands=1)
-    rows: list[tuple[np.ndarray, np.ndarray, float]] = []
+    rows: list[tuple[np.ndarray, ...]] = []
     for i in tqdm(range(num_hands)):
         if i % HANDS_PER_SKIN == 0:
             look, light = HandLook(model, drawn_skin_rgb(rng)), Light.drawn(rng)
@@ -105,36 +116,38 @@ def collect(num_hands: int, seed: int, *, facing: bool) -> dict[str, np.ndarray]
                 detection.side is Side.RIGHT
                 and np.median(off) < 0.3 * np.ptp(truth_px, axis=0).max()
             ):
-                rows.append((truth, camera.rays(detection.keypoints_px), focal_px))
+                error = error_in_view(truth, camera.rays(detection.keypoints_px))
+                rows.append((hands.angles_rad[i], hands.shape[i], R, t, np.array(focal_px), error))
     detector.close()
     print(f"{len(rows)} of {num_hands} hands found")
-    truth, rays, focal = (np.array(column) for column in zip(*rows, strict=True))
-    return {"kp": truth, "rays": rays, "focal_px": focal}
+    names = [field.name for field in fields(MeasuredHands)]
+    return {
+        name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
 
 
 def store(parts: list[dict[str, np.ndarray]]) -> None:
-    truth, rays, focal_px = (
-        np.concatenate([part[name] for part in parts]) for name in ("kp", "rays", "focal_px")
-    )
-    xyz, views = seen_by_itself(truth)
-    error = in_view(rays, views) - views.xy
-    print(f"{len(xyz)} hands; errors in units of the hand's root mean square size:")
+    data = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    error = data["xy_error"]
+    print(f"{len(error)} hands; errors in units of the hand's root mean square size:")
     print(f"  median {np.median(np.abs(error)):.4f}, rms {np.sqrt((error**2).mean()):.4f} an axis")
     print("  median distance by keypoint:", np.median(np.linalg.norm(error, axis=2), 0).round(3))
+    data["rotation_rad"] = axis_angle_from_rotation(data.pop("R_camera_hand"))
     DATA.parent.mkdir(exist_ok=True)
-    np.savez_compressed(
-        DATA,
-        xyz=np.round(xyz * 32.0).astype(np.float16) / np.float16(32.0),
-        size_px=(focal_px * views.scale).astype(np.float16),
-        xy_error=np.round(error * 512.0).astype(np.float16) / np.float16(512.0),
-    )
+    # Rounded before they are stored: what is finer than the errors themselves only takes space.
+    packed = {
+        name: (np.round(values * STEPS[name]) / STEPS[name]).astype(np.float16)
+        for name, values in data.items()
+    }
+    np.savez_compressed(DATA, **packed)
     print(f"{DATA}: {DATA.stat().st_size / 1e6:.1f} MB")
 
 
-def in_view(rays: np.ndarray, views: LandmarkViews) -> np.ndarray:
-    """(N, 21, 2) landmarks of a camera in the true landmarks' own views."""
-    towards = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=2) @ views.R_camera_view
-    return (towards[..., :2] / towards[..., 2:] - views.mean[:, None]) / views.scale[:, None, None]
+def error_in_view(truth_m: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """(21, 2) detected rays minus the true keypoints' in their own view, see `MeasuredHands`."""
+    _, views = seen_by_itself(truth_m[None])
+    towards = np.concatenate([rays, np.ones_like(rays[:, :1])], axis=1) @ views.R_camera_view[0]
+    return (towards[:, :2] / towards[:, 2:] - views.mean[0]) / views.scale[0] - views.xy[0]
 
 
 if __name__ == "__main__":

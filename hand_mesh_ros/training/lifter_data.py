@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.hand_models.pose_prior import PosePrior
 from hand_mesh_ros.hand_models.random_views import random_rotations, random_views
-from hand_mesh_ros.hand_models.skeleton_batch import pose_skeletons
 from hand_mesh_ros.reconstruction.landmark_view import view_landmarks
 from hand_mesh_ros.reconstruction.lifter import lifter_features, root_of
 from hand_mesh_ros.rotations import rotation_from_axis_angle
-from hand_mesh_ros.training.landmark_noise import LandmarkNoise
+from hand_mesh_ros.training.landmark_noise import (
+    LandmarkNoise,
+    MeasuredHands,
+    keypoints_of_hands,
+)
 from hand_mesh_ros.training.typed_config import check_ranges, option
 
 _FLESH_M = 0.02
 """From the outermost keypoints to the skin, so that whole hands are in view."""
+_NEARLY_RAD = np.radians(3.0)
+"""How far a measured hand is bent and turned: its errors would hardly be others."""
 # Of a hand that moves as hands usually do, from one frame to the next at 30 Hz.
 _BEND_RAD, _TURN_RAD, _MOVE_M = np.radians(1.5), np.radians(1.5), 0.004
 _JITTER = 0.02
@@ -30,6 +35,12 @@ class LifterDataOptions:
     """What the lifter learns from."""
 
     poses: int = option(200_000, "different poses and shapes; views are new each time", minimum=1)
+    measured_share: float = option(
+        0.6,
+        "of hands that the detector was shown, nearly as they were, with its own errors",
+        minimum=0.0,
+        maximum=1.0,
+    )
     exact_share: float = option(
         0.15, "of hands whose landmarks are exact", minimum=0.0, maximum=1.0
     )
@@ -38,7 +49,7 @@ class LifterDataOptions:
     )
     mixed_share: float = option(
         0.5,
-        "of hands whose errors are a mixture of two measured hands' errors",
+        "of the others whose errors are a mixture of two measured hands' errors",
         minimum=0.0,
         maximum=1.0,
     )
@@ -95,28 +106,18 @@ class LifterData:
         self._options, self._noise = options, noise
         self._shape = rng.standard_normal((options.poses, model.shape_dirs_m.shape[2]))
         self._angles = prior.angles_rad(self._shape, rng)
-        self._length_m = model.hand_lengths_m(self._shape)
-        self._regressor = model.keypoint_regressors["detector"]
 
     def batch(self, n: int, rng: np.random.Generator) -> LifterBatch:
-        """N hands in new views."""
+        """N hands in new views, and among them measured ones as they were seen."""
         options = self._options
-        pick = rng.integers(len(self._shape), size=n)
-        angles, shape, length_m = self._angles[pick], self._shape[pick], self._length_m[pick]
-        local = self._keypoints(angles, shape)  # (N, 21, 3)
-        middle = 0.5 * (local.min(1) + local.max(1))
-        radius = np.linalg.norm(local - middle[:, None], axis=2).max(1) + _FLESH_M
-        views, R = random_views(radius, rng), random_rotations(n, rng)
-        focal_px = views.K[:, 0, 0]
-        keypoints = np.einsum("nab,nkb->nka", R, local - middle[:, None])
-        keypoints += views.centre_camera_m[:, None]
+        num_measured = round(options.measured_share * n)
+        shown = _joined(self._drawn(n - num_measured, rng), self._measured(num_measured, rng))
+        angles, shape, R = shown.angles_rad, shown.shape, shown.R_camera_hand
+        focal_px, length_m = shown.focal_px, self._model.hand_lengths_m(shape)
+        keypoints = shown.keypoints_camera_m(self._model)
         scale = self._noise_scales(n, rng)
         seen = self._noise.observe(
-            keypoints,
-            focal_px,
-            rng,
-            noise_scale=scale[:, None],
-            mixed_share=options.mixed_share,
+            keypoints, focal_px, rng, noise_scale=scale[:, None], xy_error=shown.xy_error
         )
         confidence = self._with_gaps(seen.confidence, rng)
         view = view_landmarks(seen.rays, confidence > 0.0)
@@ -159,6 +160,33 @@ class LifterData:
         )
         return LifterBatch(**{k: v.astype(np.float32) for k, v in batch.arrays().items()})
 
+    def _drawn(self, n: int, rng: np.random.Generator) -> MeasuredHands:
+        """Hands of the prior from all sides, with the errors of some that look like them."""
+        pick = rng.integers(len(self._shape), size=n)
+        angles, shape = self._angles[pick], self._shape[pick]
+        local = keypoints_of_hands(self._model, angles, shape)
+        middle = 0.5 * (local.min(1) + local.max(1))
+        radius = np.linalg.norm(local - middle[:, None], axis=2).max(1) + _FLESH_M
+        views, R = random_views(radius, rng), random_rotations(n, rng)
+        t = views.centre_camera_m - np.einsum("nab,nb->na", R, middle)
+        focal_px = views.K[:, 0, 0]
+        keypoints = np.einsum("nab,nkb->nka", R, local) + t[:, None]
+        xy_error = self._noise.errors_of_alike(
+            keypoints, focal_px, rng, mixed_share=self._options.mixed_share
+        )
+        return MeasuredHands(angles, shape, R, t, focal_px, xy_error)
+
+    def _measured(self, n: int, rng: np.random.Generator) -> MeasuredHands:
+        """Hands that the detector was shown, bent and turned a little, for there are few."""
+        hands = self._noise.hands[rng.integers(len(self._noise), size=n)]
+        angles = hands.angles_rad + _NEARLY_RAD * rng.standard_normal(hands.angles_rad.shape)
+        turn = rotation_from_axis_angle(_NEARLY_RAD * rng.standard_normal((n, 3)))
+        return replace(
+            hands,
+            angles_rad=np.clip(angles, self._anatomy.lower_rad, self._anatomy.upper_rad),
+            R_camera_hand=turn @ hands.R_camera_hand,
+        )
+
     def _noise_scales(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """(N,) factors on the measured errors."""
         options, kind = self._options, rng.random(n)
@@ -188,17 +216,15 @@ class LifterData:
         angles = angles + _BEND_RAD * speed[:, None] * rng.standard_normal(angles.shape)
         angles = np.clip(angles, self._anatomy.lower_rad, self._anatomy.upper_rad)
         turn = rotation_from_axis_angle(_TURN_RAD * speed[:, None] * rng.standard_normal((n, 3)))
-        local = self._keypoints(angles, shape)
+        local = keypoints_of_hands(self._model, angles, shape)
         posed = np.einsum("nab,nbc,nkc->nka", turn, R, local - local.mean(1, keepdims=True))
         centre = keypoints_m.mean(1) + _MOVE_M * speed[:, None] * rng.standard_normal((n, 3))
         return posed + centre[:, None]
 
-    def _keypoints(self, angles: np.ndarray, shape: np.ndarray) -> np.ndarray:
-        """(N, 21, 3) m, hand frame."""
-        which = self._regressor
-        offset = which.offset_m + np.einsum("kcs,ns->nkc", which.offset_dirs_m, shape)
-        skeletons = pose_skeletons(self._model, self._anatomy, angles, shape)
-        return skeletons.points(which.joint[None], offset)
+
+def _joined(*parts: MeasuredHands) -> MeasuredHands:
+    names = [field.name for field in fields(MeasuredHands)]
+    return MeasuredHands(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
 def _speeds(n: int, rng: np.random.Generator) -> np.ndarray:
