@@ -28,10 +28,6 @@ class PosedKeypoints:
     jacobian: np.ndarray
     """(21, 3, 3 + 3 + D + S) by the wrist's position, m, a rotation vector of the whole hand about
     the wrist, rad, angles and shape."""
-    d_angles: np.ndarray
-    """(21, 3, D) m/rad, the part by angles."""
-    d_shape: np.ndarray
-    """(21, 3, S) m per unit, the part by shape."""
 
 
 class HandKinematics:
@@ -97,12 +93,7 @@ class HandKinematics:
         moved -= (cross * position[:, None]).sum(0)
         np.multiply(moved, self._moves, out=jacobian[:, :, 3 : 6 + num_angles])
         jacobian[:, :, 6 + num_angles :] = summed[:, :, 1:]
-        return PosedKeypoints(
-            keypoints_m=keypoints,
-            jacobian=jacobian,
-            d_angles=jacobian[:, :, 6 : 6 + num_angles],
-            d_shape=jacobian[:, :, 6 + num_angles :],
-        )
+        return PosedKeypoints(keypoints, jacobian)
 
     def keypoints_m(self, angles_rad: np.ndarray, R: np.ndarray, shape: np.ndarray) -> np.ndarray:
         """(21, 3) m, as `pose` gives them, without the derivatives."""
