@@ -50,6 +50,7 @@ def solve_root(
     keypoint_stddev_m: np.ndarray | None = None,
     initial_t: np.ndarray | None = None,
     depth_stddev_m: float | None = None,
+    independent_landmarks: float | None = None,
 ) -> Root | None:
     """Find the wrist's position by reprojection.
 
@@ -64,6 +65,8 @@ def solve_root(
         initial_t: (3,) m, a guess (the last frame's root), used when it fits better than the linear
             start.
         depth_stddev_m: how well the guess knows the wrist's depth; None: it is only a start.
+        independent_landmarks: all usable ones together say as much as so many would whose errors
+            have nothing to do with each other; None: theirs have not.
 
     Returns:
         The root, or None where the landmarks do not fix one: fewer than six usable, all at a point
@@ -102,11 +105,13 @@ def solve_root(
                 f"depth_stddev_m is {depth_stddev_m} m, expected a positive one and initial_t"
             )
         expected_t, certainty[2, 2] = np.asarray(initial_t, float), depth_stddev_m**-2
-    prior = expected_t, certainty
+    share = 1.0 if independent_landmarks is None else min(independent_landmarks / len(X), 1.0)
+    # A prior that counts for more is landmarks that count for less: only the sum's scale differs.
+    prior = expected_t, certainty / share
     refined = _refine(start, X, pixels, variance_px, variance_m, camera, prior)
     if refined is None:
         return None
-    t, covariance = refined
+    t, covariance = refined[0], refined[1] / share
     in_front = (X[:, 2] + t[2] > 0.0).all()
     if not (in_front and np.sqrt(covariance[2, 2]) < MAX_RELATIVE_DEPTH_STDDEV * t[2]):
         return None

@@ -12,7 +12,7 @@ import numpy as np
 from hand_mesh_ros.camera_root import solve_root
 from hand_mesh_ros.conventions import Side
 from hand_mesh_ros.depth_root import DepthRefiner, DepthRefusal
-from hand_mesh_ros.detection.base import LANDMARK_STDDEV, Detector
+from hand_mesh_ros.detection.base import INDEPENDENT_LANDMARKS, LANDMARK_STDDEV, Detector
 from hand_mesh_ros.grasp import grasp_aperture_m
 from hand_mesh_ros.hand_calibration import HandCalibration
 from hand_mesh_ros.hand_models.hand_model import HandModel
@@ -156,6 +156,7 @@ class Pipeline:
             keypoint_stddev_m=reconstruction.keypoint_stddev_m,
             initial_t=reconstruction.t_camera_wrist_guess,
             depth_stddev_m=_depth_stddev_m(reconstruction),
+            independent_landmarks=INDEPENDENT_LANDMARKS,
         )
         if root is None:
             return None

@@ -126,6 +126,49 @@ def test_covariance_grows_with_residuals_larger_than_promised():
     assert 2.0 < np.mean(nees) < 4.5  # 48 without the scaling
 
 
+def test_covariance_is_honest_where_landmarks_err_together():
+    """All are shifted by the same 1.2 px: 21 of them say as much as 2.4 that err on their own."""
+    rng, camera = np.random.default_rng(7), LENSES["pinhole"]
+    nees = {None: [], 2.4: []}
+    for _ in range(200):
+        X, t = hand_m(rng), place_m(rng)
+        errors_px = rng.normal(0.0, 1.2, 2) + rng.normal(0.0, 1.5, (21, 2))
+        for independent in nees:
+            root = solve_root(
+                *(X, camera.project(X + t) + errors_px, camera),
+                stddev_px=np.hypot(1.2, 1.5),
+                independent_landmarks=independent,
+            )
+            error = root.t_camera_wrist - t
+            nees[independent].append(error @ np.linalg.solve(root.covariance, error))
+    assert np.mean(nees[None]) > 8.0
+    assert 1.8 < np.mean(nees[2.4]) < 3.8
+
+
+def test_landmarks_that_err_together_leave_more_to_the_guess():
+    rng, camera = np.random.default_rng(8), LENSES["pinhole"]
+    X, t = hand_m(rng), np.array([0.0, 0.05, 0.5])
+    pixels = camera.project(X + t) + rng.normal(0.0, 1.5, (21, 2))
+    guess = t * 1.05
+
+    def solved(depth_stddev_m, independent):
+        return solve_root(
+            *(X, pixels, camera),
+            stddev_px=1.5,
+            initial_t=guess,
+            depth_stddev_m=depth_stddev_m,
+            independent_landmarks=independent,
+        )
+
+    alone, together = solved(0.01, None), solved(0.01, 2.1)
+    assert abs(together.t_camera_wrist[2] - guess[2]) < abs(alone.t_camera_wrist[2] - guess[2])
+    # A tenth of the landmarks' word: as with a guess that is surer, and all in all less sure.
+    surer = solved(0.01 * np.sqrt(0.1), None)
+    assert together.t_camera_wrist == pytest.approx(surer.t_camera_wrist, abs=1e-9)
+    assert together.covariance == pytest.approx(10.0 * surer.covariance, rel=1e-6)
+    assert np.sqrt(together.covariance[2, 2]) < 0.01
+
+
 @pytest.mark.parametrize("keypoint_stddev_m", [0.0, 0.005])
 def test_covariance_of_a_ring_has_its_closed_form(keypoint_stddev_m):
     """Landmarks on a ring of radius s facing the camera: var z = sigma^2 z^4 / (f^2 n s^2)."""

@@ -250,16 +250,21 @@ def noisy(truth, seed, share=0.025):
     return truth.px + share * np.ptp(truth.px, axis=0).max() * rng.standard_normal((21, 2))
 
 
-def test_the_lifter_sees_depth_that_the_fit_alone_does_not(lifted_fit):
-    """On poses that hands take, with errors that the detector makes."""
-    with_lifter, alone, place = [], [], []
-    poses = PosePrior(HAND).angles_rad(np.zeros((30, 10)), np.random.default_rng(4))
+def detected(num):
+    """Hands in poses that hands take, and their landmarks with errors that the detector makes."""
+    poses = PosePrior(HAND).angles_rad(np.zeros((num, 10)), np.random.default_rng(4))
     noise, focal_px = LandmarkNoise.load(held_out=True), CAMERA.K[:1, 0]
     for seed, angles in enumerate(poses):
         truth = Truth(seed, angles=angles)
         keypoints = (truth.keypoints + truth.t)[None]
         seen = noise.observe(keypoints, focal_px, np.random.default_rng(seed)).rays[0]
-        px = CAMERA.project(np.column_stack([seen, np.ones(21)]))
+        yield truth, CAMERA.project(np.column_stack([seen, np.ones(21)]))
+
+
+def test_the_lifter_sees_depth_that_the_fit_alone_does_not(lifted_fit):
+    """On poses that hands take, with errors that the detector makes."""
+    with_lifter, alone, place = [], [], []
+    for truth, px in detected(30):
         track = truth.track(px, relative=False)
         (found,) = lifted_fit.reconstruct(truth.frame, [track])
         (other,) = LandmarkFit(HAND).reconstruct(truth.frame, [track])
@@ -285,25 +290,30 @@ def test_the_lifters_deviations_and_depth_go_along(lifted_fit):
 def test_landmarks_that_make_no_hand_for_the_lifter_are_at_least_met(lifted_fit):
     """Fingers taken for others: the mesh goes where the landmarks are and claims no deviations."""
     lifter, truth = Lifter.load("lifter", HAND), Truth(2)
-    doubting = LandmarkFit(HAND, lifter=lifter, config=LandmarkFitConfig(unlike_a_hand_cost=100.0))
+    trusting_fit = LandmarkFit(
+        HAND, lifter=lifter, config=LandmarkFitConfig(unlike_a_hand_cost=np.inf)
+    )
     px = truth.px.copy()
     px[[1, 2, 3, 4, 17, 18, 19, 20]] = px[[17, 18, 19, 20, 1, 2, 3, 4]]
-    (trusting,) = lifted_fit.reconstruct(truth.frame, [truth.track(px)])
+    (trusting,) = trusting_fit.reconstruct(truth.frame, [truth.track(px)])
     assert trusting.keypoint_stddev_m is not None
-    (found,) = doubting.reconstruct(truth.frame, [truth.track(px)])
+    (found,) = lifted_fit.reconstruct(truth.frame, [truth.track(px)])
     assert found.keypoint_stddev_m is None
     assert off_share(found, px) < 0.1
 
 
 def test_a_track_keeps_its_shape_with_the_lifter_too(lifted_fit):
-    truth = Truth(6)
-    lifted_fit.reset()
-    (first,) = lifted_fit.reconstruct(truth.frame, [truth.track(noisy(truth, 0))])
-    for seed in range(1, 15):
-        track = truth.track(noisy(truth, seed), is_new=False)
-        (last,) = lifted_fit.reconstruct(truth.frame, [track])
-    spread = np.linalg.norm(last.shape - truth.shape) / np.linalg.norm(first.shape - truth.shape)
-    assert spread < 1.05
+    spread = []
+    for hand in range(4, 12):
+        truth = Truth(hand)
+        lifted_fit.reset()
+        (first,) = lifted_fit.reconstruct(truth.frame, [truth.track(noisy(truth, 0))])
+        for seed in range(1, 15):
+            track = truth.track(noisy(truth, seed), is_new=False)
+            (last,) = lifted_fit.reconstruct(truth.frame, [track])
+        off = [np.linalg.norm(found.shape - truth.shape) for found in (last, first)]
+        spread.append(off[0] / off[1])
+    assert np.median(spread) < 1.05
     (again,) = lifted_fit.reconstruct(truth.frame, [truth.track(noisy(truth, 14), is_new=True)])
     assert np.linalg.norm(again.shape - last.shape) > 1e-3
 
@@ -325,9 +335,7 @@ def test_a_tracked_hand_needs_one_look_where_a_new_one_needs_two(lifted_fit, mon
     """What the lifter missed by in one frame it misses by in the next, for half of the work."""
     calls = count_linearised(lifted_fit, monkeypatch)
     first, later, looks = [], [], []
-    for seed in range(8):
-        truth = Truth(seed)
-        px = noisy(truth, seed)
+    for truth, px in detected(20):
         lifted_fit.reset()
         (found,) = lifted_fit.reconstruct(truth.frame, [truth.track(px)])
         first.append(off_share(found, px))
@@ -335,7 +343,7 @@ def test_a_tracked_hand_needs_one_look_where_a_new_one_needs_two(lifted_fit, mon
         (found,) = lifted_fit.reconstruct(truth.frame, [truth.track(px, is_new=False)])
         later.append(off_share(found, px))
         looks.append(len(calls))
-    assert np.median(later) <= np.median(first)
+    assert np.median(later) < 1.01 * np.median(first)
     assert np.median(looks) == 1
 
 

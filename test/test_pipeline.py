@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from hand_mesh_ros.assembly import build_pipeline
 from hand_mesh_ros.camera import Camera
@@ -92,6 +93,31 @@ def test_unknown_size_is_in_the_covariance(pipeline):
     along = np.sqrt(direction @ hand.root_covariance[:3, :3] @ direction)
     assert along > 0.055 * np.linalg.norm(t)
     assert np.linalg.eigvalsh(hand.root_covariance).min() > 0
+
+
+def test_stated_deviations_of_the_root_are_those_of_its_errors():
+    """With the size known, what is left is what the landmarks say: they err together."""
+    along, across, turns = [], [], []
+    for seed in range(20, 28):
+        camera = SyntheticCamera(seed=seed)
+        known = NodeParameters(known_hand_length_m=camera.hand_length_m(), smoothing_enabled=False)
+        pipeline = build_pipeline(known)
+        for index in range(0, 150, 30):
+            shown = camera.frame_at(index)
+            for hand in pipeline.process(shown.frame).hands:
+                T, T_true = hand.T_camera_wrist, shown.hands[0].T_camera_wrist
+                error, covariance = T[:3, 3] - T_true[:3, 3], hand.root_covariance
+                sight = T_true[:3, 3] / np.linalg.norm(T_true[:3, 3])
+                beside = np.eye(3) - np.outer(sight, sight)
+                stated = np.trace(beside @ covariance[:3, :3] @ beside)
+                along.append((error @ sight) ** 2 / (sight @ covariance[:3, :3] @ sight))
+                across.append(np.sum((beside @ error) ** 2) / stated)
+                turn = Rotation.from_matrix(T[:3, :3] @ T_true[:3, :3].T).as_rotvec()
+                turns.append(turn @ np.linalg.solve(covariance[3:, 3:], turn) / 3.0)
+        pipeline.close()
+    assert len(along) > 30
+    for squares in (along, across, turns):
+        assert 0.3 < np.sqrt(np.mean(squares)) < 2.5
 
 
 def test_an_empty_room_has_no_hands(pipeline):
