@@ -22,6 +22,8 @@ from hand_mesh_ros.smoothing import HandSmoother
 from hand_mesh_ros.tracking import Tracker
 from hand_mesh_ros.types import Detection, Frame, Hand, Reconstruction, Result, Root, Track
 
+_WRIST = 0  # among keypoints
+
 
 class Pipeline:
     """Detect, track, reconstruct, place, judge, smooth; one frame at a time, in order of stamps."""
@@ -160,7 +162,7 @@ class Pipeline:
         )
         if root is None:
             return None
-        placed = reconstruction, _with_size(root, reconstruction.size_stddev)
+        placed = reconstruction, _with_what_landmarks_hide(root, reconstruction)
         if frame.depth_m is not None:
             by_depth = self._depth.refine(
                 reconstruction, root, frame, track.side, keypoints_px, stddev_px=stddev_px
@@ -216,10 +218,16 @@ def _depth_stddev_m(reconstruction: Reconstruction) -> float | None:
     return None if guess is None or share is None else share * float(guess[2])
 
 
-def _with_size(root: Root, size_stddev: float) -> Root:
-    """Account for the size: a hand a tenth larger is a tenth farther away, in the same image."""
+def _with_what_landmarks_hide(root: Root, reconstruction: Reconstruction) -> Root:
+    """Account for the hand's size, and for where its wrist is about its centre.
+
+    A hand a tenth larger is a tenth farther away, in the same image.
+    """
     t = root.t_camera_wrist
-    return replace(root, covariance=root.covariance + size_stddev**2 * t[:, None] * t)
+    covariance = root.covariance + reconstruction.size_stddev**2 * t[:, None] * t
+    if reconstruction.keypoint_stddev_m is not None:
+        covariance += reconstruction.keypoint_stddev_m[_WRIST] ** 2 * np.eye(3)
+    return replace(root, covariance=covariance)
 
 
 @contextmanager
