@@ -18,10 +18,15 @@ _IDENTITY = np.eye(3)
 _HALF_TURN = np.array([-1.0, -1.0, 1.0])  # about z
 
 
+def cross_product_matrices(vectors: np.ndarray) -> np.ndarray:
+    """(..., 3, 3) that take a vector to its cross product with each of (..., 3), on its left."""
+    return (vectors @ _CROSS).reshape(*vectors.shape, 3)
+
+
 def rotation_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
     """(..., 3) rad to (..., 3, 3) by Rodrigues' formula."""
     angle = np.sqrt((axis_angle * axis_angle).sum(axis=-1))[..., None, None]
-    K = (axis_angle @ _CROSS).reshape(*axis_angle.shape, 3)
+    K = cross_product_matrices(axis_angle)
     angle = np.maximum(angle, 1e-12)
     half = np.sin(0.5 * angle) / angle
     return _IDENTITY + np.sin(angle) / angle * K + 2.0 * half * half * (K @ K)

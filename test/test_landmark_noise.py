@@ -14,11 +14,8 @@ def hands():
     model = load_open_hand()
     prior = PosePrior(model)
     s = prior.sample(400, np.random.default_rng(11))
-    which = model.keypoint_regressors["detector"]
-    offset = which.offset_m + np.einsum("kcs,ns->nkc", which.offset_dirs_m, s.shape)
-    local = pose_skeletons(model, prior.anatomy, s.angles_rad, s.shape).points(
-        which.joint[None], offset
-    )
+    skeletons = pose_skeletons(model, prior.anatomy, s.angles_rad, s.shape)
+    local = skeletons.keypoints(model.keypoint_regressors["detector"], s.shape)
     X = np.einsum("nab,nkb->nka", s.R_camera_hand, local) + s.t_camera_wrist[:, None]
     return X, s.K[:, 0, 0]
 

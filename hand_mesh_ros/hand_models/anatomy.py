@@ -15,7 +15,7 @@ import numpy as np
 
 from hand_mesh_ros.conventions import FINGER_JOINTS, FINGERS, JOINT_PARENTS
 from hand_mesh_ros.hand_models.hand_model import HandModel
-from hand_mesh_ros.rotations import axis_angle_from_rotation
+from hand_mesh_ros.rotations import axis_angle_from_rotation, cross_product_matrices
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,7 @@ class Anatomy:
         """(25, 3, 3) cross product matrices of the axes: Rodrigues' formula without the angles."""
         axis = np.zeros((25, 3))
         axis[self.place] = self.axis
-        x, y, z = axis.T
-        zero = np.zeros_like(x)
-        return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
+        return cross_product_matrices(axis)
 
     @cached_property
     def _cross_squared(self) -> np.ndarray:

@@ -175,8 +175,7 @@ class PosePrior:
     def _keypoints(self, angles_rad: np.ndarray, shape: np.ndarray) -> np.ndarray:
         """(N, 21, 3) m anatomical keypoints, hand frame."""
         which = self.model.keypoint_regressors["anatomical"]
-        offset = which.offset_m + np.einsum("kcs,ns->nkc", which.offset_dirs_m, shape)
-        return self._posed(angles_rad, shape).points(which.joint[None], offset)
+        return self._posed(angles_rad, shape).keypoints(which, shape)
 
 
 def _noise_std_deg(anatomy: Anatomy) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 
 from hand_mesh_ros.conventions import JOINT_PARENTS
 from hand_mesh_ros.hand_models.anatomy import Anatomy
-from hand_mesh_ros.hand_models.hand_model import HandModel
+from hand_mesh_ros.hand_models.hand_model import HandModel, KeypointRegressor
+from hand_mesh_ros.rotations import cross_product_matrices
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,11 @@ class PosedSkeletons:
         """
         row = np.arange(len(self.joints_m))[:, None]
         return self.joints_m[row, joint] + turned(self.R_joints[row, joint], offset_m)
+
+    def keypoints(self, which: KeypointRegressor, shape: np.ndarray) -> np.ndarray:
+        """(N, 21, 3) m by that regressor, of hands with these (N, S) shapes."""
+        offset = which.offset_m + np.einsum("kcs,ns->nkc", which.offset_dirs_m, shape)
+        return self.points(which.joint[None], offset)
 
 
 def pose_skeletons(
@@ -81,9 +87,7 @@ def local_rotations(
 
 def _rotations_about(axis: np.ndarray, angle_rad: np.ndarray) -> np.ndarray:
     """(D, 3, 3, N) rotations about (D, 3) unit axes by (D, N) angles (Rodrigues' formula)."""
-    x, y, z = axis.T
-    zero = np.zeros_like(x)
-    K = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
+    K = cross_product_matrices(axis)
     sine, versine = np.sin(angle_rad)[:, None, None], 1.0 - np.cos(angle_rad)[:, None, None]
     return np.eye(3)[:, :, None] + sine * K[..., None] + versine * (K @ K)[..., None]
 

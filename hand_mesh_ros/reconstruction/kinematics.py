@@ -12,10 +12,11 @@ import numpy as np
 from hand_mesh_ros.conventions import JOINT_PARENTS
 from hand_mesh_ros.hand_models.anatomy import ANCESTOR, Anatomy
 from hand_mesh_ros.hand_models.hand_model import HandModel
+from hand_mesh_ros.rotations import cross_product_matrices
 
 _PARENTS = np.array(JOINT_PARENTS)
 _IDENTITY = np.eye(3)
-_CROSS = np.cross(_IDENTITY, _IDENTITY[:, None]).transpose(0, 2, 1).reshape(9, 3)
+_CROSS = cross_product_matrices(_IDENTITY).transpose(2, 1, 0).reshape(9, 3)
 """Of an axis: the nine numbers by which an arm's x y z (outer) move its end's x y z (inner)."""
 
 

@@ -83,10 +83,8 @@ class MeasuredHands:
 
 def keypoints_of_hands(model: HandModel, angles_rad: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """(N, 21, 3) m, "detector" convention, hand frame, of (N, D) angles and (N, S) shapes."""
-    which = model.keypoint_regressors["detector"]
-    offset = which.offset_m + np.einsum("kcs,ns->nkc", which.offset_dirs_m, shape)
     skeletons = pose_skeletons(model, Anatomy.of(model), angles_rad, shape)
-    return skeletons.points(which.joint[None], offset)
+    return skeletons.keypoints(model.keypoint_regressors["detector"], shape)
 
 
 class LandmarkNoise:
