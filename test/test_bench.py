@@ -48,7 +48,8 @@ def test_every_topic_but_pictures_and_topology_is_listened_to():
             return Publisher()
 
     graph = bench_ros._Announcing(Graph())
-    for topic in ("hand_meshes", "hand_topology", "hand_overlay", "/tf"):
+    topics = "hand_meshes", "hand_topology", "hand_overlay", "image_preview/compressed", "/tf"
+    for topic in topics:
         graph.publisher(topic, "some/msg/Type", None)
     assert [topic for topic, _ in graph.publishers] == ["hand_meshes", "/tf"]
     with pytest.raises(RuntimeError, match=r"no subscriber heard of hand_meshes, /tf"):

@@ -355,6 +355,7 @@ def test_listening():
             on("/cam/camera_info", CAMERA_INFO, "best_effort"): [STORE.encode(camera_info())],
             on("/bad/image", IMAGE): [b"\0\1\0\0nonsense"],
             on("/hand_overlay", IMAGE): [STORE.encode(image())],
+            on("/robot/image_preview/compressed", COMPRESSED_IMAGE): [],
             on("/chatter", "std_msgs/msg/Header"): [],
         }
     )

@@ -140,6 +140,7 @@ def test_topics_types_and_qos(bench):
         "hand_markers": "MarkerArray",
         "hand_detections": "PointCloud2",
         "hand_overlay": "Image",
+        "image_preview/compressed": "CompressedImage",
         "/diagnostics": "DiagnosticArray",
     }
     assert publishers["hand_topology"].qos.durability == "transient_local"
@@ -157,7 +158,7 @@ def test_topology_is_sent_once_at_the_start(bench):
 
 def test_everything_carries_the_images_stamp_and_frame(calibrated):
     bench = calibrated
-    for topic in ("hand_detections", "hand_overlay"):
+    for topic in ("hand_detections", "hand_overlay", "image_preview/compressed"):
         bench.graph.publishers[topic].subscriber_count = 1
     bench.pipeline.hands = (sample_hand(Side.LEFT, track_id=1), sample_hand(track_id=2, seed=1))
     bench.send_image(START_NS + 5, "left_camera_optical_frame")
@@ -170,8 +171,9 @@ def test_everything_carries_the_images_stamp_and_frame(calibrated):
         *bench.graph.messages("hand_markers")[0].markers,
         *bench.graph.messages("hand_detections"),
         *bench.graph.messages("hand_overlay"),
+        *bench.graph.messages("image_preview/compressed"),
     ]
-    assert len(stamped) == 5 + 4 + 8 + 2
+    assert len(stamped) == 5 + 4 + 8 + 3
     assert {stamp_ns(m) for m in stamped} == {START_NS + 5}
     assert {m.header.frame_id for m in stamped} == {"left_camera_optical_frame"}
     assert array.latency.sec == 0
@@ -209,7 +211,7 @@ def test_pictures_nobody_looks_at_are_not_made(calibrated):
     bench.pipeline.hands = (sample_hand(),)
     bench.send_image()
     assert bench.count("hand_mesh") == 1
-    for topic in ("hand_markers", "hand_detections", "hand_overlay"):
+    for topic in ("hand_markers", "hand_detections", "hand_overlay", "image_preview/compressed"):
         assert bench.count(topic) == 0, topic
 
 

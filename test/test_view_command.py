@@ -26,7 +26,6 @@ def unhurried(monkeypatch):
     [
         (["view", "/no/such/bag"], "there is no recording at /no/such/bag"),
         (["view", "--topic", "/hands"], "-r hand_meshes:=/hands"),
-        (["view", "--ros-args", "-p", "image_transprt:=raw"], 'did you mean "image_transport"?'),
     ],
 )
 def test_wrong_calls_say_what_is_wrong_in_one_line(arguments, says):

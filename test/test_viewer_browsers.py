@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from camera_samples import STORE
 from fake_graph import FakeGraph
-from process_samples import OPEN_HAND, info_of, posed_hand, raw_image, synthetic_frames
-from test_viewer_feeds import array_of
+from process_samples import OPEN_HAND, info_of, posed_hand, synthetic_frames
+from test_viewer_feeds import array_of, preview_of
 
 from hand_mesh_ros.ros import messages
+from hand_mesh_ros.ros.image_preview import IMAGE_PREVIEW
 from hand_mesh_ros.viewer.live_feed import LiveFeed
 from hand_mesh_ros.viewer.page import Page
 
@@ -61,9 +62,9 @@ class MovingHand:
                 vertices_m=hand.vertices_m + shift_m,
             )
             graph.send("hand_meshes", array_of([changed], stamp_ns))
-            if not self.is_image_seen and "image" in graph.subscriptions:
+            if not self.is_image_seen and IMAGE_PREVIEW in graph.subscriptions:
                 self.is_image_seen = True
-                graph.send("image", raw_image(frame))
+                graph.send(IMAGE_PREVIEW, preview_of(frame))
 
 
 @pytest.fixture(params=["chromium", "firefox"])

@@ -12,7 +12,6 @@ from process_samples import (
     START_NS,
     info_of,
     process,
-    raw_image,
     settings,
     synthetic_bag,
     synthetic_frames,
@@ -23,12 +22,13 @@ from hand_mesh_ros.conventions import RootSource, Side
 from hand_mesh_ros.processing.settings import ProcessingError
 from hand_mesh_ros.ros import messages
 from hand_mesh_ros.ros.diagnostics import DIAGNOSTIC_ARRAY, Diagnostics
+from hand_mesh_ros.ros.image_preview import IMAGE_PREVIEW, small_image
 from hand_mesh_ros.rotations import rotation_from_axis_angle
 from hand_mesh_ros.types import Result
 from hand_mesh_ros.viewer.live_feed import LiveFeed
 from hand_mesh_ros.viewer.panel import Status, status_text
 from hand_mesh_ros.viewer.recording_feed import RecordingFeed
-from hand_mesh_ros.viewer.snapshot import decode_snapshot, decode_topology
+from hand_mesh_ros.viewer.snapshot import HAND_MESH_ARRAY, decode_topology, snapshot_from
 
 MODEL = small_hand_model()
 PERIOD_NS = 33_000_000
@@ -47,7 +47,14 @@ def array_of(hands, stamp_ns=START_NS, latency_s=0.0):
 
 
 def snapshot_of(*hands, stamp_ns=START_NS, latency_s=0.0):
-    return decode_snapshot(STORE, STORE.encode(array_of(hands, stamp_ns, latency_s)))
+    cdr = STORE.encode(array_of(hands, stamp_ns, latency_s))
+    return snapshot_from(STORE.decode(cdr, HAND_MESH_ARRAY))
+
+
+def preview_of(frame):
+    return messages.jpeg_message(
+        STORE, small_image(frame.image), frame.stamp_ns, frame.frame_id, quality=90
+    )
 
 
 def rotated_by_wxyz(wxyz, vector):
@@ -137,17 +144,47 @@ def test_images_are_subscribed_to_only_while_wanted():
     feed = LiveFeed(graph, store=STORE)
     (frame,) = synthetic_frames(1)
     graph.send("camera_info", info_of(frame))
-    assert "image" not in graph.subscriptions
+    assert IMAGE_PREVIEW not in graph.subscriptions
     camera = feed.picture(wanted=True).camera
     assert camera is not None
     assert camera.K[0, 0] == frame.camera.K[0, 0]
-    graph.send("image", raw_image(frame))
+    graph.send(IMAGE_PREVIEW, preview_of(frame))
     picture = feed.picture(wanted=True)
-    np.testing.assert_array_equal(picture.image, frame.image)
-    assert picture.camera is camera
+    assert picture.image.shape == (240, 320, 3)
+    off = picture.image.astype(int) - small_image(frame.image)
+    assert np.abs(off).mean() < 5.0
+    assert picture.camera is camera, "the camera is that of the whole image"
     assert feed.picture(wanted=True).image is None, "the same image was given twice"
     feed.picture(wanted=False)
-    assert "image" not in graph.subscriptions
+    assert IMAGE_PREVIEW not in graph.subscriptions
+
+
+def test_a_part_of_the_sensor_has_the_field_of_view_of_that_part():
+    graph = FakeGraph(STORE)
+    feed = LiveFeed(graph, store=STORE)
+    (frame,) = synthetic_frames(1)
+    info = info_of(frame)
+    info.roi.width, info.roi.height, info.roi.x_offset = 320, 200, 100
+    info.binning_x = info.binning_y = 2
+    graph.send("camera_info", info)
+    camera = feed.picture(wanted=False).camera
+    assert camera is not None
+    assert (camera.width, camera.height) == (160, 100)
+    assert camera.K[0, 0] == 0.5 * frame.camera.K[0, 0]
+
+
+@pytest.mark.parametrize("cdr", [b"", b"\0\1\0\0nonsense", b"\0\1\0\0" + bytes(30)])
+def test_what_cannot_be_read_is_said(cdr):
+    graph = FakeGraph(STORE)
+    feed = LiveFeed(graph, store=STORE)
+    feed.picture(wanted=True)
+    for topic, what in ((IMAGE_PREVIEW, "an image"), ("hand_meshes", "a message on hand_meshes")):
+        graph.subscriptions[topic][2](memoryview(cdr))
+        feed.picture(wanted=True)
+        feed.next(0.0)
+        problem = feed.status().notes[0]
+        assert f"{what} cannot be read" in problem
+        assert "\n" not in problem
 
 
 def test_a_closed_feed_listens_to_nothing():

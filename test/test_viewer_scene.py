@@ -15,8 +15,9 @@ from hand_mesh_ros.camera import Camera
 from hand_mesh_ros.conventions import BONES, Side
 from hand_mesh_ros.grasp import T_camera_grasp
 from hand_mesh_ros.ros import messages
+from hand_mesh_ros.ros.image_preview import IMAGE_PREVIEW
 from hand_mesh_ros.viewer.hand_drawing import TRAIL_NS, Look, painted_points
-from hand_mesh_ros.viewer.hand_scene import LOOKED_AT_M, HandScene, small_image
+from hand_mesh_ros.viewer.hand_scene import LOOKED_AT_M, HandScene
 from hand_mesh_ros.viewer.live_feed import LiveFeed
 from hand_mesh_ros.viewer.page import Page
 from hand_mesh_ros.viewer.palette import UNCERTAIN_M, uncertainty_rgb
@@ -193,7 +194,7 @@ def test_following_keeps_a_point_in_the_middle(scene, node):
 def test_the_camera_has_its_field_of_view_and_image(scene, node):
     scene.show_camera(None, None, True)
     camera = Camera.from_fov(640, 480, 60.0)
-    scene.show_camera(camera, np.zeros((480, 640, 3), np.uint8), True)
+    scene.show_camera(camera, np.zeros((240, 320, 3), np.uint8), True)
     frustum = node("frustum")
     assert np.tan(0.5 * frustum.fov) * frustum.aspect == pytest.approx(np.tan(np.radians(30.0)))
     assert frustum.image.shape == (240, 320, 3)
@@ -227,11 +228,6 @@ def test_only_the_users_hand_on_the_slider_is_a_seek(server):
     assert panel.sought_s() is None
 
 
-def test_small_images_stay_as_they_are():
-    image = np.zeros((10, 20, 3), np.uint8)
-    assert small_image(image) is image
-
-
 def test_the_page_works_only_while_somebody_looks():
     graph = FakeGraph(STORE)
     feed = LiveFeed(graph, store=STORE)
@@ -242,10 +238,10 @@ def test_the_page_works_only_while_somebody_looks():
     try:
         graph.send("hand_topology", messages.hand_topology(STORE, small_hand_model()))
         graph.send("hand_meshes", array_of([sample_hand()]))
-        assert "image" not in graph.subscriptions
+        assert IMAGE_PREVIEW not in graph.subscriptions
         client = PageClient(page.url.replace("http", "ws"))
         client.listen(1.0)
-        assert "image" in graph.subscriptions
+        assert IMAGE_PREVIEW in graph.subscriptions
         before = client.num_bytes
         assert before > 60 * 12, "the mesh has not come"
         graph.send("hand_meshes", array_of([sample_hand(seed=1)]))
@@ -253,10 +249,10 @@ def test_the_page_works_only_while_somebody_looks():
         assert client.num_bytes > before + 60 * 12, "the hand does not move"
         client.close()
         for _ in range(50):
-            if "image" not in graph.subscriptions:
+            if IMAGE_PREVIEW not in graph.subscriptions:
                 break
             stop.wait(0.1)
-        assert "image" not in graph.subscriptions, "images are taken although nobody looks"
+        assert IMAGE_PREVIEW not in graph.subscriptions, "images are taken although nobody looks"
     finally:
         stop.set()
         worker.join()

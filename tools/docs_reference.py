@@ -45,6 +45,9 @@ _TOPICS = {
     "hand_markers": "mesh and skeleton for RViz; sent while somebody subscribes",
     "hand_detections": "what the detector said, before reconstruction; while somebody subscribes",
     "hand_overlay": "the image with the hands drawn in; sent while somebody subscribes",
+    "image_preview/compressed": (
+        "the image, 320 pixels wide, up to ten a second; sent while somebody subscribes"
+    ),
     "/diagnostics": (
         "model, back-end, rates, times of the stages, refused images, hands held back; "
         "once a second"

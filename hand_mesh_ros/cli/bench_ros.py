@@ -17,6 +17,7 @@ from hand_mesh_ros.joint_angles import JointAngles
 from hand_mesh_ros.ros import messages
 from hand_mesh_ros.ros.graph import Graph, Publisher, Qos
 from hand_mesh_ros.ros.hand_publisher import HandPublisher
+from hand_mesh_ros.ros.image_preview import IMAGE_PREVIEW
 from hand_mesh_ros.ros.markers import HandMarkers
 from hand_mesh_ros.ros.parameters import NodeParameters
 from hand_mesh_ros.ros.throttled_log import ThrottledLog
@@ -25,8 +26,8 @@ from hand_mesh_ros.safety import broken_fields
 from hand_mesh_ros.sources.synthetic import SyntheticCamera
 from hand_mesh_ros.types import Frame, Result
 
-NOT_HEARD = ("hand_topology", "hand_overlay")
-"""Sent once, and a picture for people."""
+NOT_HEARD = ("hand_topology", "hand_overlay", IMAGE_PREVIEW)
+"""Sent once, and pictures for people."""
 REST_S, BUSY_S = 0.012, 0.005
 """Between frames. A pipeline would have kept a processor awake: its waking is not ours to time."""
 MATCH_TIMEOUT_S = 20.0

@@ -221,7 +221,7 @@ def _view(args: argparse.Namespace) -> Iterator[_Process | None]:
     if args.headless or args.no_view:
         yield None
         return
-    remaps = ["-r", f"image:={IMAGE_TOPIC}", "-r", f"camera_info:={CAMERA_INFO_TOPIC}"]
+    remaps = ["-r", f"camera_info:={CAMERA_INFO_TOPIC}"]
     theirs = args.ros_arguments[1:] if args.ros_arguments else []
     process = _Process("view", ["view", "--open", "--ros-args", *remaps, *theirs])
     try:

@@ -15,7 +15,6 @@ from pathlib import Path
 from hand_mesh_ros.cli.main import UsageError
 from hand_mesh_ros.processing.settings import ProcessingError
 from hand_mesh_ros.ros.graph import Graph
-from hand_mesh_ros.ros.parameters import NodeParameters
 from hand_mesh_ros.ros.signals import wait_until_stopped
 from hand_mesh_ros.viewer.feed import Feed
 from hand_mesh_ros.viewer.live_feed import LiveFeed
@@ -23,8 +22,8 @@ from hand_mesh_ros.viewer.page import Page
 from hand_mesh_ros.viewer.recording_feed import RecordingFeed
 
 EPILOG = """\
-Live topics are named as the node's, so the node's own remaps fit:
-  hand-mesh view --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info
+Live topics are named as the node's, so the node's own namespace and remaps fit:
+  hand-mesh view --ros-args -r camera_info:=/camera/camera_info
 
 The page is for this machine alone. With --host 0.0.0.0 everybody who can reach the machine
 sees it, and may use its controls: there is no password.
@@ -126,13 +125,7 @@ def _feed(args: argparse.Namespace) -> Iterator[Feed]:
     except ValueError as error:
         raise UsageError(str(error)) from error
     try:
-        try:
-            parameters = NodeParameters.from_overrides(graph.parameter_overrides())
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        with contextlib.closing(
-            LiveFeed(graph, image_transport=parameters.image_transport)
-        ) as live:
+        with contextlib.closing(LiveFeed(graph)) as live:
             yield live
     finally:
         graph.shutdown()

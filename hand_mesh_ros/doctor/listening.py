@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from hand_mesh_ros.ros.graph import Qos, Subscription
+from hand_mesh_ros.ros.image_preview import IMAGE_PREVIEW
 from hand_mesh_ros.ros.peer_watch import Publication
 from hand_mesh_ros.ros.typestore import Typestore, TypestoreError
 
@@ -20,7 +21,7 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 DISCOVERY_S = 1.5
 """Until the others on the network are known."""
 MOST_TOPICS = 12
-_NOT_CAMERAS = ("hand_overlay",)
+_NOT_CAMERAS = ("/hand_overlay", f"/{IMAGE_PREVIEW}")
 """Images that our own node publishes."""
 
 
@@ -120,7 +121,7 @@ def _topics(publications: Sequence[Publication]) -> list[HeardTopic]:
         key = publication.topic, publication.type_name
         if key[1] not in (IMAGE, COMPRESSED_IMAGE, CAMERA_INFO):
             continue
-        if key[0].rpartition("/")[2] in _NOT_CAMERAS:
+        if key[0].endswith(_NOT_CAMERAS):
             continue
         if key in found:
             found[key].num_publishers += 1

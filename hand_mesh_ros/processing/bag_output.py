@@ -14,12 +14,13 @@ from hand_mesh_ros.processing.outputs import Answer, RecordingInfo
 from hand_mesh_ros.processing.settings import Settings
 from hand_mesh_ros.ros.graph import Qos
 from hand_mesh_ros.ros.hand_publisher import HandPublisher
+from hand_mesh_ros.ros.image_preview import IMAGE_PREVIEW
 from hand_mesh_ros.ros.throttled_log import ThrottledLog
 from hand_mesh_ros.ros.typestore import Typestore
 
 _VERSION = 8
 """Of the bag's metadata: read by every distribution from Humble on."""
-_NOT_RECORDED = ("hand_detections", "hand_overlay")
+_NOT_RECORDED = ("hand_detections", "hand_overlay", IMAGE_PREVIEW)
 _UNSET = interfaces.QosTime(0, 0)
 _STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 

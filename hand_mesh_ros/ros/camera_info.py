@@ -37,6 +37,13 @@ def camera_from_info(info: Any, *, image_width: int, image_height: int) -> Camer
         raise CameraInfoError(f"camera_info: {error}") from error
 
 
+def image_size_of(info: Any) -> tuple[int, int]:
+    """Width and height in pixels of the images that a decoded CameraInfo is for."""
+    binning_x, binning_y = _binning(info)
+    whole = info.roi if _has_window(info) else info
+    return int(whole.width) // binning_x, int(whole.height) // binning_y
+
+
 def same_calibration(a: Camera, b: Camera) -> bool:
     """Whether two cameras map pixels to rays alike."""
     return (
@@ -51,21 +58,27 @@ def _window_and_binning(
     K: np.ndarray, info: Any, image_width: int, image_height: int
 ) -> np.ndarray:
     """(3, 3) K of the image from the sensor's: window first, then binning (as image_geometry)."""
-    roi = info.roi
-    # 0 stands for 1 in binning, and for the whole sensor in a region of interest.
-    binning_x, binning_y = max(int(info.binning_x), 1), max(int(info.binning_y), 1)
-    has_window = roi.width > 0 and roi.height > 0
-    width, height = (roi.width, roi.height) if has_window else (info.width, info.height)
-    expected = (int(width) // binning_x, int(height) // binning_y)
+    expected = image_size_of(info)
     if expected != (image_width, image_height):
         raise CameraInfoError(
             f"camera_info is for {expected[0]} x {expected[1]} pixels, "
             f"the image has {image_width} x {image_height}; both must come from the same stream"
         )
     K = K.copy()
-    if has_window:
-        K[0, 2] -= roi.x_offset
-        K[1, 2] -= roi.y_offset
+    if _has_window(info):
+        K[0, 2] -= info.roi.x_offset
+        K[1, 2] -= info.roi.y_offset
+    binning_x, binning_y = _binning(info)
     K[0] /= binning_x
     K[1] /= binning_y
     return K
+
+
+def _binning(info: Any) -> tuple[int, int]:
+    """Sensor's pixels to one of the image, along x and y; 0 stands for 1."""
+    return max(int(info.binning_x), 1), max(int(info.binning_y), 1)
+
+
+def _has_window(info: Any) -> bool:
+    """Whether images are of a part of the sensor; a region without a size is all of it."""
+    return info.roi.width > 0 and info.roi.height > 0

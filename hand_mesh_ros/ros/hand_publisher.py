@@ -10,6 +10,7 @@ from hand_mesh_ros.hand_models.hand_model import HandModel
 from hand_mesh_ros.joint_angles import JointAngles
 from hand_mesh_ros.ros import messages
 from hand_mesh_ros.ros.graph import Graph, Publisher, Qos
+from hand_mesh_ros.ros.image_preview import ImagePreview
 from hand_mesh_ros.ros.marker_encoder import MARKER_ARRAY
 from hand_mesh_ros.ros.markers import HandMarkers, MarkerColors
 from hand_mesh_ros.ros.named_hands import NamedHands
@@ -52,6 +53,7 @@ class HandPublisher:
         self._to_markers = graph.publisher("hand_markers", MARKER_ARRAY, reliable)
         self._to_detections = graph.publisher("hand_detections", _CLOUD, reliable)
         self._to_overlay = graph.publisher("hand_overlay", _IMAGE, Qos(depth=1))
+        self._preview = ImagePreview(graph, store)
 
     def publish_topology(self) -> None:
         """Send what never changes; it is kept for those who come later."""
@@ -95,6 +97,7 @@ class HandPublisher:
             picture = draw_overlay(frame.image, hands, frame.camera, self._right_faces)
             overlay = messages.image_message(store, picture, stamp_ns, frame_id)
             self._send(self._to_overlay, overlay)
+        self._preview.publish(frame)
 
     def forget_names(self) -> None:
         """Let the next hands take the names of frames afresh."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from hand_mesh_ros.conventions import (
@@ -179,6 +180,17 @@ def image_message(store: Typestore, image: np.ndarray, stamp_ns: int, frame_id: 
         is_bigendian=0,
         step=3 * width,
         data=np.ascontiguousarray(image).reshape(-1),
+    )
+
+
+def jpeg_message(
+    store: Typestore, image: np.ndarray, stamp_ns: int, frame_id: str, *, quality: int
+) -> Any:
+    """sensor_msgs/CompressedImage of an (H, W, 3) uint8 RGB image; quality from 0 to 100."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return store.type("sensor_msgs/msg/CompressedImage")(
+        header=header(store, stamp_ns, frame_id), format="jpeg", data=data.ravel()
     )
 
 

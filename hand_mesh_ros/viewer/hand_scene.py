@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from hand_mesh_ros.camera import Camera
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 LOOKED_AT_M = (0.0, 0.0, 0.5)
 """Point in front of the camera that the page turns about; where `follow` keeps the hand."""
 _EYE_M = (0.4, -0.3, -0.1)
-_IMAGE_WIDTH_PX = 320
 _IMAGE_AT_M = 0.12
 
 
@@ -98,13 +96,4 @@ class HandScene:
         if self._frustum is not None:
             self._frustum.visible = visible
             if image is not None and visible:
-                self._frustum.image = small_image(image)
-
-
-def small_image(image: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8 of an (H, W, 3) image that need not be seen in detail."""
-    height, width = image.shape[:2]
-    if width <= _IMAGE_WIDTH_PX:
-        return image
-    size = (_IMAGE_WIDTH_PX, max(round(height * _IMAGE_WIDTH_PX / width), 1))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+                self._frustum.image = image

@@ -1,4 +1,4 @@
-"""Hands as they are published: listens to the node's topics, and to the camera's while wanted."""
+"""Hands as they are published: listens to the node's topics, to its images while wanted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from typing import Any
 import numpy as np
 
 from hand_mesh_ros.camera import Camera
-from hand_mesh_ros.ros.camera_info import CameraInfoError, camera_from_info, same_calibration
+from hand_mesh_ros.ros.camera_info import (
+    CameraInfoError,
+    camera_from_info,
+    image_size_of,
+    same_calibration,
+)
 from hand_mesh_ros.ros.graph import Graph, Qos, Subscription
-from hand_mesh_ros.ros.images import ImageError, image_from_compressed, image_from_message
+from hand_mesh_ros.ros.image_preview import IMAGE_PREVIEW
+from hand_mesh_ros.ros.images import ImageError, image_from_compressed
 from hand_mesh_ros.ros.newest_only import NewestOnly
 from hand_mesh_ros.ros.typestore import Typestore, TypestoreError
 from hand_mesh_ros.viewer.feed import Picture
@@ -22,36 +28,28 @@ from hand_mesh_ros.viewer.snapshot import (
     HAND_TOPOLOGY,
     Snapshot,
     Topology,
-    decode_snapshot,
     decode_topology,
+    snapshot_from,
 )
 
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-_IMAGES = {
-    "raw": ("image", "sensor_msgs/msg/Image", image_from_message),
-    "compressed": ("image/compressed", "sensor_msgs/msg/CompressedImage", image_from_compressed),
-}
+_COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 _DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 _WINDOW_S = 2.0
 _STALE_S = 1.0
-_IMAGE_PERIOD_S = 0.1
-"""Images are shown at ten a second; the others are not even copied."""
 
 
 class LiveFeed:
     """A `Feed` of topics, named as the node's: the same remaps fit."""
 
-    def __init__(
-        self, graph: Graph, *, image_transport: str = "raw", store: Typestore | None = None
-    ) -> None:
+    def __init__(self, graph: Graph, *, store: Typestore | None = None) -> None:
         self._graph, self._store = graph, store or Typestore()
-        self._image_transport = image_transport
         self._lock = threading.Lock()
-        self._newest: NewestOnly[bytes] = NewestOnly()
+        self._newest: NewestOnly[Any] = NewestOnly()
+        """Decoded HandMeshArray."""
         self._arrivals: deque[tuple[float, float, float]] = deque()
         """Monotonic s of arrival, s in the node, s from stamp to here; of the last two seconds."""
         self._image: NewestOnly[bytes] = NewestOnly()
-        self._image_s = 0.0
         self._image_subscription: Subscription | None = None
         self._info: Any = None
         self._camera: Camera | None = None
@@ -80,12 +78,12 @@ class LiveFeed:
 
     def next(self, timeout_s: float) -> Snapshot | None:
         """The newest message, if one has come since the last call."""
-        cdr = self._newest.take(timeout_s)
-        if cdr is None:
+        array = self._newest.take(timeout_s)
+        if array is None:
             return None
         try:
-            snapshot = decode_snapshot(self._store, cdr)
-        except (TypestoreError, ValueError) as error:
+            snapshot = snapshot_from(array)
+        except ValueError as error:
             self._problem = f"a message on hand_meshes cannot be read: {error}"
             return None
         finally:
@@ -104,9 +102,10 @@ class LiveFeed:
     def picture(self, *, wanted: bool) -> Picture:
         """Camera and newest image; while none is wanted there is no subscription."""
         if wanted and self._image_subscription is None:
-            topic, kind, _ = _IMAGES[self._image_transport]
-            newest = Qos("best_effort", depth=1)  # never slows the camera down
-            self._image_subscription = self._graph.subscribe(topic, kind, newest, self._on_image)
+            newest = Qos("best_effort", depth=1)  # never slows the node down
+            self._image_subscription = self._graph.subscribe(
+                IMAGE_PREVIEW, _COMPRESSED_IMAGE, newest, self._on_image
+            )
         elif not wanted and self._image_subscription is not None:
             self._image_subscription.close()
             self._image_subscription = None
@@ -115,7 +114,7 @@ class LiveFeed:
         if cdr is not None:
             self._image.done()
             image = self._decoded(cdr)
-        return Picture(self._camera_of(image), image)
+        return Picture(self._known_camera(), image)
 
     def is_stale(self) -> bool:
         """Whether nothing has come for a second."""
@@ -154,15 +153,18 @@ class LiveFeed:
 
     def _on_hands(self, cdr: memoryview) -> None:
         now_s, now_ns = time.monotonic(), self._graph.now_ns()
-        data = bytes(cdr)
-        array = self._store.decode(data, HAND_MESH_ARRAY)
+        try:
+            array = self._store.decode(bytes(cdr), HAND_MESH_ARRAY)
+        except TypestoreError as error:
+            self._problem = f"a message on hand_meshes cannot be read: {error}"
+            return
         stamp, latency = array.header.stamp, array.latency
         arrival_s = 1e-9 * (now_ns - stamp.sec * 1_000_000_000 - stamp.nanosec)
         with self._lock:
             self._arrivals.append((now_s, latency.sec + 1e-9 * latency.nanosec, arrival_s))
             while self._arrivals[0][0] < now_s - _WINDOW_S:
                 self._arrivals.popleft()
-        self._newest.put(data)
+        self._newest.put(array)
 
     def _on_topology(self, cdr: memoryview) -> None:
         topology = decode_topology(self._store, bytes(cdr))
@@ -182,30 +184,24 @@ class LiveFeed:
             self._info = info
 
     def _on_image(self, cdr: memoryview) -> None:
-        now_s = time.monotonic()
-        if now_s - self._image_s >= _IMAGE_PERIOD_S:
-            self._image_s = now_s
-            self._image.put(bytes(cdr))
+        self._image.put(bytes(cdr))
 
     def _decoded(self, cdr: bytes) -> np.ndarray | None:
-        _, kind, decode = _IMAGES[self._image_transport]
         try:
-            return decode(self._store.decode(cdr, kind))
+            return image_from_compressed(self._store.decode(cdr, _COMPRESSED_IMAGE))
         except (TypestoreError, ImageError) as error:
             self._problem = f"an image cannot be read: {error}"
             return None
 
-    def _camera_of(self, image: np.ndarray | None) -> Camera | None:
+    def _known_camera(self) -> Camera | None:
         """By camera_info; the same object while it stays equal."""
         with self._lock:
             info = self._info
         if info is None:
             return None
-        width, height = info.width, info.height
-        if image is not None:
-            height, width = image.shape[:2]
+        width, height = image_size_of(info)
         try:
-            camera = camera_from_info(info, image_width=int(width), image_height=int(height))
+            camera = camera_from_info(info, image_width=width, image_height=height)
         except CameraInfoError as error:
             self._problem = str(error)
             return None

@@ -19,8 +19,8 @@ from hand_mesh_ros.viewer.snapshot import (
     HAND_TOPOLOGY,
     Snapshot,
     Topology,
-    decode_snapshot,
     decode_topology,
+    snapshot_from,
 )
 
 
@@ -140,7 +140,7 @@ class RecordingFeed:
         messages = self._reader.messages([self._connection], start=when, stop=when + 1)
         _, _, cdr = next(iter(messages))
         try:
-            return decode_snapshot(self._store, cdr)
+            return snapshot_from(self._store.decode(cdr, HAND_MESH_ARRAY))
         except (TypestoreError, ValueError) as error:
             raise damaged(self._path, error) from error
 

@@ -74,9 +74,8 @@ class Topology:
         return self.right_faces if hand.side is Side.RIGHT else self.right_faces[:, ::-1]
 
 
-def decode_snapshot(store: Typestore, cdr: bytes | memoryview) -> Snapshot:
-    """Snapshot of a HandMeshArray's bytes; raises TypestoreError."""
-    array = store.decode(cdr, HAND_MESH_ARRAY)
+def snapshot_from(array: Any) -> Snapshot:
+    """Snapshot of a decoded HandMeshArray."""
     stamp, latency = array.header.stamp, array.latency
     return Snapshot(
         stamp_ns=stamp.sec * _NS_PER_S + stamp.nanosec,
