@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hand_mesh_ros.evaluation.samples import EvaluationSet
     from hand_mesh_ros.evaluation.submissions import SubmissionFormat
 
-SYNTHETIC = "synthetic"
+SYNTHETIC, DETECTED = "synthetic", "detected"
 DEFAULT_MODEL = "pipeline:landmark_fit"
 DEFAULT_SYNTHETIC_HANDS = 500
 _ERRORS_SHOWN = 5
@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         metavar="SPEC",
-        help="NAME:FOLDER?option=value, such as freihand:/data/FreiHAND?split=evaluation, or "
-        f"{SYNTHETIC}: rendered hands (default)",
+        help="NAME:FOLDER?option=value, such as freihand:/data/FreiHAND?split=evaluation, "
+        f"{SYNTHETIC}: rendered hands (default), or {DETECTED}: the detector's landmarks of hands "
+        "that it was shown (for models that see no image)",
     )
     parser.add_argument(
         "--suite",
@@ -76,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--landmark-noise",
         choices=("measured", "none"),
         default="measured",
-        help="errors of the landmarks that models without a detector get (default: measured)",
+        help=f"{SYNTHETIC}: errors of the landmarks that models without a detector get (default: "
+        "measured)",
     )
     parser.add_argument(
         "--known-hand-length",
@@ -172,10 +174,12 @@ def _samples(args: argparse.Namespace) -> tuple[EvaluationSet, str | None]:
 
     if args.dataset == SYNTHETIC:
         return _synthetic(args), None
+    if args.dataset == DETECTED:
+        return _detected(args), None
     if ":" not in args.dataset:
         raise DatasetError(
-            f"dataset {args.dataset!r} is unknown; expected {SYNTHETIC}, or NAME:FOLDER with one "
-            f"of these names: {', '.join(dataset_names())}"
+            f"dataset {args.dataset!r} is unknown; expected {SYNTHETIC}, {DETECTED}, or "
+            f"NAME:FOLDER with one of these names: {', '.join(dataset_names())}"
         )
     dataset = open_dataset(args.dataset)
     if len(dataset) == 0:
@@ -202,6 +206,20 @@ def _synthetic(args: argparse.Namespace) -> EvaluationSet:
             ) from error
     count = args.samples or DEFAULT_SYNTHETIC_HANDS
     return SyntheticHands(load_open_hand(), count, args.seed, landmarks=landmarks)
+
+
+def _detected(args: argparse.Namespace) -> EvaluationSet:
+    from hand_mesh_ros.evaluation.detected_hands import DetectedHands
+    from hand_mesh_ros.hand_models.open_hand import load_open_hand
+
+    if args.landmark_noise == "none":
+        raise UsageError(f"--landmark-noise none belongs to {SYNTHETIC}: these are a detector's")
+    try:
+        return DetectedHands(load_open_hand())
+    except OSError as error:
+        raise UsageError(
+            f"the detector's landmarks cannot be read ({error}); expected a complete install"
+        ) from error
 
 
 def _models(args: argparse.Namespace, detector: SharedDetector) -> list[EvaluatedModel]:
