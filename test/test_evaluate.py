@@ -351,7 +351,7 @@ def test_ho3d_is_measured_and_stays_a_right_hand(tmp_path):
         (["--mano", "/no/mano"], "no MANO_RIGHT.pkl"),
         (
             ["--dataset", "magic"],
-            "expected synthetic, or NAME:FOLDER with one of these names: coco",
+            "expected synthetic, detected, or NAME:FOLDER with one of these names: coco",
         ),
         (["--dataset", "freihand:/no/data"], "/no/data"),
         (["--samples", "0"], "--samples is 0"),
