@@ -110,6 +110,8 @@ def test_demo_finds_the_synthetic_hand(tmp_path):
     assert report["node_peak_memory_mb"] < 600
     for key in ("fps", "latency_ms", "mediapipe_ms", "pipeline_ms", "root_error_mm"):
         assert key in report
+    # From the image's stamp to another process includes the node's own share.
+    assert 0.0 < report["node_latency_ms"]["p50"] < report["latency_ms"]["p50"]
 
 
 def test_demo_writes_an_overlay_a_still(tmp_path):

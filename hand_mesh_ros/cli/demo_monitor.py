@@ -27,6 +27,8 @@ class _Frame:
     """What is known about one image; its parts arrive in any order."""
 
     received_ns: int | None = None
+    latency_s: float = 0.0
+    """The node's own, image in to hands out."""
     hands: list[Any] = field(default_factory=list)
     truth: list[Any] | None = None
     detections: Any = None
@@ -75,6 +77,7 @@ class DemoMonitor:
         with self._lock:
             frame = self._frames.setdefault(stamp_ns, _Frame())
             frame.received_ns, frame.hands = received_ns, list(array.hands)
+            frame.latency_s = array.latency.sec + 1e-9 * array.latency.nanosec
             self.latest = array
             self._recent.append(received_ns)
             while self._recent[0] < received_ns - _RATE_WINDOW_NS:
@@ -145,6 +148,8 @@ class DemoMonitor:
         if answered:
             latency = [(f.received_ns - s) * 1e-6 for s, f in frames.items() if f.received_ns]
             report["latency_ms"] = _spread(latency, p50=50, p99=99)
+            in_node = [1e3 * f.latency_s for f in answered]
+            report["node_latency_ms"] = _spread(in_node, p50=50, p99=99)
         errors = [e for f in answered for e in errors_of(f.hands, f.truth)]
         if errors:
             report["hands_compared"] = len(errors)

@@ -41,7 +41,11 @@ class Look:
 
 
 class HandDrawing:
-    """Owns the scene nodes of one hand below `name`; hidden until `show`."""
+    """Owns the scene nodes of one hand below `name`; hidden until `show`.
+
+    What stays as it is is not written again: viser converts and compares whatever it is given,
+    and that is most of what a page costs.
+    """
 
     def __init__(self, scene: viser.SceneApi, name: str, hand: SeenHand) -> None:
         self._scene, self._name = scene, name
@@ -50,6 +54,7 @@ class HandDrawing:
         color = SIDE_RGB[hand.side]
         self._base = scene.add_frame(name, show_axes=False, visible=False)
         self._mesh: Any = None
+        self._mesh_model = ""
         self._paint: Any = None
         self._bones = scene.add_line_segments(
             f"{name}/bones", np.zeros((len(_BONES), 2, 3)), (0, 0, 0), thickness=0.003
@@ -63,6 +68,7 @@ class HandDrawing:
             point_shape="circle",
             precision="float32",
         )
+        self._keypoint_rgb = _KEYPOINT_RGB
         self._root = scene.add_frame(f"{name}/root", axes_length=0.05, axes_radius=0.0015)
         self._grasp = scene.add_frame(f"{name}/grasp", axes_length=0.05, axes_radius=0.0015)
         self._label = scene.add_label(f"{name}/label", "")
@@ -70,7 +76,7 @@ class HandDrawing:
 
     def hide(self) -> None:
         """Show nothing until the next `show`."""
-        self._base.visible = False
+        _show(self._base, False)
         self._trail.clear()
 
     def show(
@@ -87,19 +93,19 @@ class HandDrawing:
         """
         origin_m = hand.root_position_m
         self._base.position = origin_m
-        self._base.visible = True
+        _show(self._base, True)
         self._show_mesh(hand, faces, look)
         self._show_skeleton(hand, look)
         self._root.wxyz = hand.root_wxyz
-        self._root.visible = look.frames
+        _show(self._root, look.frames)
         T = T_camera_grasp(hand.keypoints_m)
-        self._grasp.visible = look.frames and T is not None
+        _show(self._grasp, look.frames and T is not None)
         if T is not None:
             x, y, z, w = quaternion_xyzw(T[:3, :3])
             self._grasp.wxyz, self._grasp.position = (w, x, y, z), T[:3, 3] - origin_m
         self._label.text = f"{hand.side.name.lower()} {hand.distance_m:.2f} m"
         self._label.position = hand.keypoints_m[_LABEL_AT] - origin_m + [0.0, -0.03, 0.0]
-        self._label.visible = named
+        _show(self._label, named)
         self._show_trail(hand, stamp_ns, look)
 
     def _show_mesh(self, hand: SeenHand, faces: np.ndarray | None, look: Look) -> None:
@@ -110,10 +116,14 @@ class HandDrawing:
                 f"{self._name}/mesh", vertices, faces, color=SIDE_RGB[hand.side]
             )
         if self._mesh is not None:
-            self._mesh.visible = look.mesh and faces is not None
+            _show(self._mesh, look.mesh and faces is not None)
             if faces is not None:
-                self._mesh.faces, self._mesh.vertices = faces, vertices
-            self._mesh.opacity = None if look.opacity > _OPAQUE else look.opacity
+                if hand.hand_model != self._mesh_model:
+                    self._mesh.faces, self._mesh_model = faces, hand.hand_model
+                self._mesh.vertices = vertices
+            opacity = None if look.opacity > _OPAQUE else look.opacity
+            if self._mesh.opacity != opacity:
+                self._mesh.opacity = opacity
         self._show_paint(vertices, faces, rgb if look.mesh else None)
 
     def _show_paint(
@@ -121,7 +131,7 @@ class HandDrawing:
     ) -> None:
         if faces is None or rgb is None:
             if self._paint is not None:
-                self._paint.visible = False
+                _show(self._paint, False)
             return
         points, colors = painted_points(vertices, faces, rgb)
         if self._paint is None:
@@ -135,14 +145,17 @@ class HandDrawing:
                 point_shading="flat",
             )
         self._paint.points, self._paint.colors = points, colors
-        self._paint.visible = True
+        _show(self._paint, True)
 
     def _show_skeleton(self, hand: SeenHand, look: Look) -> None:
         points = (hand.keypoints_m - hand.root_position_m).astype(np.float32)
         self._bones.points, self._keypoints.points = points[_BONES], points
         stddev_m = hand.keypoint_stddev_m if look.colours == "uncertainty" else None
-        self._keypoints.colors = _KEYPOINT_RGB if stddev_m is None else uncertainty_rgb(stddev_m)
-        self._bones.visible = self._keypoints.visible = look.skeleton
+        rgb = _KEYPOINT_RGB if stddev_m is None else uncertainty_rgb(stddev_m)
+        if rgb is not self._keypoint_rgb:
+            self._keypoints.colors = self._keypoint_rgb = rgb
+        _show(self._bones, look.skeleton)
+        _show(self._keypoints, look.skeleton)
 
     def _show_trail(self, hand: SeenHand, stamp_ns: int, look: Look) -> None:
         trail = self._trail
@@ -155,14 +168,20 @@ class HandDrawing:
             trail.append((stamp_ns, hand.root_position_m))
         while trail[0][0] < stamp_ns - TRAIL_NS:
             trail.popleft()
-        self._line.visible = look.trail and len(trail) > 1
-        if self._line.visible:
+        visible = look.trail and len(trail) > 1
+        _show(self._line, visible)
+        if visible:
             points = np.array([p for _, p in trail]) - hand.root_position_m
             segments = np.stack([points[:-1], points[1:]], axis=1).astype(np.float32)
             self._line.points = segments
-            self._line.colors = np.broadcast_to(
-                np.array(SIDE_RGB[hand.side], np.uint8), segments.shape
-            )
+            if self._line.colors.shape != segments.shape:
+                color = np.array(SIDE_RGB[hand.side], np.uint8)
+                self._line.colors = np.broadcast_to(color, segments.shape)
+
+
+def _show(node: Any, visible: bool) -> None:
+    if node.visible != visible:
+        node.visible = visible
 
 
 def painted_points(

@@ -51,7 +51,8 @@ class LiveFeed:
         """Monotonic s of arrival, s in the node, s from stamp to here; of the last two seconds."""
         self._image: NewestOnly[bytes] = NewestOnly()
         self._image_subscription: Subscription | None = None
-        self._info: Any = None
+        self._info: bytes | None = None
+        """The newest CameraInfo; one comes with every image, few are read."""
         self._camera: Camera | None = None
         self._topology: Topology | None = None
         self._facts: dict[str, str] = {}
@@ -114,7 +115,9 @@ class LiveFeed:
         if cdr is not None:
             self._image.done()
             image = self._decoded(cdr)
-        return Picture(self._known_camera(), image)
+        if wanted and (image is not None or self._camera is None):
+            self._update_camera()
+        return Picture(self._camera, image)
 
     def is_stale(self) -> bool:
         """Whether nothing has come for a second."""
@@ -124,11 +127,11 @@ class LiveFeed:
     def status(self) -> Status:
         """Rates and times over two seconds; the model as the node's diagnostics name it."""
         with self._lock:
-            arrivals, facts, info = list(self._arrivals), dict(self._facts), self._info
+            arrivals, facts = list(self._arrivals), dict(self._facts)
         notes = [self._problem] if self._problem else []
         if self.is_stale():
             notes.append("no message on hand_meshes: is the node running, in this ROS_DOMAIN_ID?")
-        if info is None:
+        if self._info is None:
             notes.append("no camera_info: remap it as for the node, to see the camera")
         model, back_end = facts.get("model", ""), facts.get("back-end", "")
         if len(arrivals) < 2:
@@ -179,9 +182,7 @@ class LiveFeed:
                     self._facts = {v.key: v.value for v in status.values}
 
     def _on_info(self, cdr: memoryview) -> None:
-        info = self._store.decode(bytes(cdr), _CAMERA_INFO)
-        with self._lock:
-            self._info = info
+        self._info = bytes(cdr)
 
     def _on_image(self, cdr: memoryview) -> None:
         self._image.put(bytes(cdr))
@@ -193,20 +194,19 @@ class LiveFeed:
             self._problem = f"an image cannot be read: {error}"
             return None
 
-    def _known_camera(self) -> Camera | None:
-        """By camera_info; the same object while it stays equal."""
-        with self._lock:
-            info = self._info
-        if info is None:
-            return None
-        width, height = image_size_of(info)
+    def _update_camera(self) -> None:
+        """By the newest camera_info; the same object while it stays equal."""
+        cdr = self._info
+        if cdr is None:
+            return
         try:
+            info = self._store.decode(cdr, _CAMERA_INFO)
+            width, height = image_size_of(info)
             camera = camera_from_info(info, image_width=width, image_height=height)
-        except CameraInfoError as error:
+        except (TypestoreError, CameraInfoError) as error:
             self._problem = str(error)
-            return None
+            return
         if camera is not None and (
             self._camera is None or not same_calibration(camera, self._camera)
         ):
             self._camera = camera
-        return self._camera
