@@ -21,7 +21,8 @@ def hands():
 
 
 def test_truths_agree_with_each_other(hands):
-    for index in range(0, len(hands), len(hands) // 20):
+    inside = []
+    for index in range(0, len(hands), len(hands) // 50):
         sample = hands[index]
         labels = sample.labels
         assert labels.side is Side.RIGHT
@@ -31,8 +32,8 @@ def test_truths_agree_with_each_other(hands):
         np.testing.assert_allclose(detector_m, sample.detector_keypoints_m, atol=1e-7)
         np.testing.assert_allclose(labels.camera.project(labels.keypoints_m), labels.keypoints_px)
         corner = [labels.camera.width, labels.camera.height]
-        assert (labels.keypoints_px > -10.0).all()
-        assert (labels.keypoints_px < np.add(corner, 10.0)).all()
+        inside.append((labels.keypoints_px > 0.0) & (labels.keypoints_px < corner))
+    assert np.mean(inside) > 0.97  # few hands reach over the border
 
 
 def test_landmarks_have_the_errors_that_were_measured_on_that_very_hand(hands):

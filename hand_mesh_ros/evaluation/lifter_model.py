@@ -13,7 +13,7 @@ from hand_mesh_ros.evaluation.samples import Convention, SeenSample
 from hand_mesh_ros.hand_models.anatomy import Anatomy
 from hand_mesh_ros.hand_models.mano import load_mano
 from hand_mesh_ros.hand_models.open_hand import load_open_hand
-from hand_mesh_ros.reconstruction.landmark_view import MIN_LANDMARKS
+from hand_mesh_ros.reconstruction.landmark_view import show_a_hand
 from hand_mesh_ros.reconstruction.lifter import NETWORK, Lifter
 
 
@@ -41,7 +41,7 @@ class LifterModel:
         self._known_hand_length = options.known_hand_length
 
     def predict(self, samples: Sequence[SeenSample]) -> list[Prediction | None]:
-        """One answer a sample; None where too few landmarks are left."""
+        """One answer a sample; None where the landmarks that are left show no hand."""
         return [self._predict(seen) for seen in samples]
 
     def close(self) -> None:
@@ -55,12 +55,11 @@ class LifterModel:
                 "a model on images (pipeline:lifter)"
             )
         landmarks = sample.load_landmarks()
-        if (
-            np.isfinite(landmarks.rays).all(1) & (landmarks.confidence > 0.0)
-        ).sum() < MIN_LANDMARKS:
+        rays = np.where(landmarks.confidence[:, None] > 0.0, landmarks.rays, np.nan)
+        if not show_a_hand(rays):
             return None
         left = labels.side is Side.LEFT
-        rays = landmarks.rays * [-1.0, 1.0] if left else landmarks.rays
+        rays = rays * [-1.0, 1.0] if left else rays
         hand = self._lifter.lift(rays, landmarks.confidence)
         local = self._anatomy.rotations(hand.angles_rad)
         local[0] = hand.R_camera_hand
