@@ -32,7 +32,7 @@ from hand_mesh_ros.reconstruction.hand_cost import (
     KnownShape,
 )
 from hand_mesh_ros.reconstruction.landmark_view import show_a_hand
-from hand_mesh_ros.reconstruction.lifter import LIFTED_DEPTH_STDDEV, LiftedHand, Lifter
+from hand_mesh_ros.reconstruction.lifter import LiftedHand, Lifter
 from hand_mesh_ros.rotations import rotation_between, rotations_to_directions
 from hand_mesh_ros.types import Detection, Frame, Reconstruction, Track
 
@@ -242,7 +242,7 @@ class LandmarkFit:
         return replace(
             fitted,
             centre_m=self._size_ratio(fitted.state.shape, lifted) * centre,
-            depth_stddev=LIFTED_DEPTH_STDDEV,
+            depth_stddev=lifted.depth_stddev,
             keypoint_stddev_m=lifted.keypoint_stddev_m,
             correction=_Correction.between(start, fitted.state),
         )

@@ -29,6 +29,8 @@ class LiftedStart:
     2) anatomical keypoints in crop units, (21,) m their deviations about the hand's centre."""
     centre_m: np.ndarray
     """(3,) m, mean of the keypoints that a detector marks, axes of the crop's camera."""
+    depth_stddev: float
+    """Of its depth, as a share of it."""
 
 
 class LiftedStarts:
@@ -90,4 +92,5 @@ class LiftedStarts:
         return LiftedStart(
             {k: v.astype(np.float32) for k, v in zip(LIFTED_INPUTS, values, strict=True)},
             centre_m=ratio * (hand.keypoints_m.mean(0) + wrist),
+            depth_stddev=hand.depth_stddev,
         )

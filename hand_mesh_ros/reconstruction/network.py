@@ -31,7 +31,6 @@ from hand_mesh_ros.networks.checkpoint import LoadedNetwork, load_network
 from hand_mesh_ros.networks.checkpoint_file import CheckpointError
 from hand_mesh_ros.reconstruction.hypotheses import plausible_hands, scatter_m
 from hand_mesh_ros.reconstruction.lifted_start import LIFTED_INPUTS, LiftedStart, LiftedStarts
-from hand_mesh_ros.reconstruction.lifter import LIFTED_DEPTH_STDDEV
 from hand_mesh_ros.rotations import rotation_between
 from hand_mesh_ros.types import Frame, Reconstruction, Track
 
@@ -299,7 +298,7 @@ class NetworkReconstructor:
         guess, depth_stddev = None, None
         if start is not None:
             guess = view.to_camera(ratio * start.centre_m - keypoints.mean(0))
-            depth_stddev = LIFTED_DEPTH_STDDEV
+            depth_stddev = start.depth_stddev
         return Reconstruction(
             vertices_m=view.to_camera(vertices),
             keypoints_m=view.to_camera(keypoints),
