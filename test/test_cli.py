@@ -144,6 +144,39 @@ def test_demo_passes_on_why_the_node_did_not_start():
     assert 'model: got "none", expected one of' in done.stderr
 
 
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="Linux alone tells of children")
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_the_demo_leaves_nobody_behind(sign):
+    """Whoever ends it: a supervisor, a closed terminal, the user."""
+    demo = subprocess.Popen(
+        [*COMMAND, "demo", "--headless", "--frames", "3000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    end = time.monotonic() + 60.0
+    while len(started := children(demo.pid)) < 2:
+        assert time.monotonic() < end, "node and camera have not started"
+        time.sleep(0.1)
+    time.sleep(2.0)
+    assert all(is_running(pid) for pid in started)
+    demo.send_signal(sign)
+    _, said = demo.communicate(timeout=40)
+    assert "Traceback" not in said.decode()
+    assert not any(is_running(pid) for pid in started)
+
+
 def test_node_ends_cleanly_on_ctrl_c():
     process = subprocess.Popen(
         [*COMMAND, "run"], stderr=subprocess.PIPE, text=True, env=environment()

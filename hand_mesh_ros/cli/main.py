@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from hand_mesh_ros import __version__
 from hand_mesh_ros.numpy_threads import use_one_numpy_thread
+from hand_mesh_ros.ros.signals import ended_as_by_ctrl_c
 
 COMMANDS = {
     "demo": "camera, node and a live table in one command",
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(ours)
     args.ros_arguments = ros
     try:
-        return args.function(args)
+        with ended_as_by_ctrl_c():
+            return args.function(args)
     except UsageError as error:
         print(f"hand-mesh {args.command}: {error}", file=sys.stderr)
         return 2
