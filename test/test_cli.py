@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from hand_mesh_ros.ros.signals import ended_as_by_ctrl_c
+
 COMMAND = [sys.executable, "-m", "hand_mesh_ros.cli"]
 
 
@@ -159,12 +161,16 @@ def is_running(pid: int) -> bool:
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_the_demo_leaves_nobody_behind(sign):
     """Whoever ends it: a supervisor, a closed terminal, the user."""
-    demo = subprocess.Popen(
-        [*COMMAND, "demo", "--headless", "--frames", "3000"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-    )
+    before = signal.signal(sign, signal.SIG_DFL)  # under nohup these tests, and it, would ignore it
+    try:
+        demo = subprocess.Popen(
+            [*COMMAND, "demo", "--headless", "--frames", "3000"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        )
+    finally:
+        signal.signal(sign, before)
     end = time.monotonic() + 60.0
     while len(started := children(demo.pid)) < 2:
         assert time.monotonic() < end, "node and camera have not started"
@@ -175,6 +181,25 @@ def test_the_demo_leaves_nobody_behind(sign):
     _, said = demo.communicate(timeout=40)
     assert "Traceback" not in said.decode()
     assert not any(is_running(pid) for pid in started)
+
+
+def test_what_ignores_a_signal_goes_on_doing_so():
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_as_by_ctrl_c():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_supervisors_signal_interrupts_and_is_its_own_again_afterwards():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), ended_as_by_ctrl_c():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5.0)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_node_ends_cleanly_on_ctrl_c():
