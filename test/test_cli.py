@@ -197,8 +197,7 @@ def test_what_ignores_a_signal_goes_on_doing_so():
 def test_a_supervisors_signal_interrupts_and_is_its_own_again_afterwards():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), ended_as_by_ctrl_c():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5.0)
+        signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
